@@ -1,0 +1,56 @@
+//! Every bound of the broker, by name and unit, with the relations between them checked when the broker is compiled.
+
+/// Bytes of a device page: the unit of direct I/O, and of padding in the journal.
+pub const PAGE_BYTES: usize = 4096;
+
+/// Bytes of one journal block at most. One device write.
+pub const JOURNAL_BLOCK_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one journal file. Fixed, so that recycling never changes a size.
+pub const JOURNAL_FILE_BYTES: usize = 64 << 20;
+/// Bytes of one file of the metadata journal.
+pub const METADATA_JOURNAL_FILE_BYTES: usize = 4 << 20;
+/// Journal blocks in flight at most.
+pub const JOURNAL_DEPTH_MAX: usize = 16;
+
+/// Bytes of the largest record batch that `message.max.bytes` or `max.message.bytes` may allow.
+pub const BATCH_BYTES_MAX: usize = 15 << 20;
+const _: () = assert!(BATCH_BYTES_MAX + PAGE_BYTES <= JOURNAL_FILE_BYTES / 4, "the largest batch is at most a quarter of a journal file");
+
+/// Bytes of a request frame at most: the default of `socket.request.max.bytes`.
+pub const REQUEST_BYTES_MAX: usize = 100 << 20;
+/// Bytes of a request frame at most, for APIs that carry no records.
+pub const REQUEST_BYTES_MAX_SMALL: usize = 8 << 20;
+const _: () = assert!(REQUEST_BYTES_MAX_SMALL <= REQUEST_BYTES_MAX);
+
+/// Elements of all arrays of one request together at most.
+pub const REQUEST_ELEMENTS_MAX: usize = 1_000_000;
+/// Elements that a decoder reserves at most on the word of a length field.
+pub const DECODE_RESERVE_MAX: usize = 1024;
+
+/// Messages in one lane of a mailbox at most.
+pub const MAILBOX_MESSAGES_MAX: usize = 4096;
+/// Produce requests of one connection that may wait for the disk at a time.
+pub const PRODUCES_IN_FLIGHT_MAX: usize = 256;
+/// Connections that one core serves at most.
+pub const CONNECTIONS_PER_CORE_MAX: usize = 20_000;
+/// Bytes that an idle connection owns at most.
+pub const IDLE_CONNECTION_BYTES_MAX: usize = 4096;
+
+/// Partitions of one topic at most.
+pub const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
+/// Partitions of the whole node at most.
+pub const PARTITIONS_MAX: usize = 200_000;
+/// Characters of a topic name at most (Kafka's own bound).
+pub const TOPIC_NAME_CHARS_MAX: usize = 249;
+
+/// Idempotent producers remembered per partition at most; the one that was silent longest gives way.
+pub const PRODUCERS_PER_PARTITION_MAX: usize = 10_000;
+/// Batches remembered per producer to tell a repetition from a gap (Kafka's own number).
+pub const PRODUCER_BATCHES_REMEMBERED: usize = 5;
+
+/// Fetch sessions per core at most (Kafka: `max.incremental.fetch.session.cache.slots` = 1000 for the broker).
+pub const FETCH_SESSIONS_PER_CORE_MAX: usize = 1000;
+/// Bytes of decompressed records that one batch may unfold to while it is checked.
+pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 256 << 20;
+/// Bytes after which a long computation on a core gives way to others.
+pub const YIELD_BYTES: usize = 256 << 10;

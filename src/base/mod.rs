@@ -1,0 +1,19 @@
+//! The ground floor: ids, limits, time types, the cursor, varints, checksums and maps.
+//!
+//! Knows nothing of any other room, has no effects and never awaits.
+
+pub mod crc;
+pub mod cursor;
+pub mod ids;
+pub mod limits;
+pub mod map;
+pub mod time;
+pub mod varint;
+
+pub use cursor::{Cursor, Short};
+pub use ids::{
+    BrokerEpoch, Incarnation, JournalId, LeaderEpoch, LogId, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId,
+    ShardId, TopicId,
+};
+pub use map::{Map, Set};
+pub use time::{Mono, Timestamp};

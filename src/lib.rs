@@ -1,0 +1,6 @@
+//! Coretide: a broker that speaks the Apache Kafka protocol. `src/ARCHITECTURE.md` shows the house.
+
+pub mod base;
+pub mod io;
+pub mod record;
+pub mod shard;

@@ -1,0 +1,3 @@
+//! The `coretide` program.
+
+fn main() {}
