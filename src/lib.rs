@@ -4,3 +4,4 @@ pub mod base;
 pub mod io;
 pub mod record;
 pub mod shard;
+pub mod storage;

@@ -34,8 +34,7 @@ impl<'a> Cursor<'a> {
 
     /// The next `count` bytes.
     pub fn take(&mut self, count: usize) -> Result<&'a [u8], Short> {
-        let (head, rest) =
-            self.rest.split_at_checked(count).ok_or(Short { wanted: count, left: self.rest.len() })?;
+        let (head, rest) = self.rest.split_at_checked(count).ok_or(Short { wanted: count, left: self.rest.len() })?;
         self.rest = rest;
         Ok(head)
     }

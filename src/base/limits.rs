@@ -14,7 +14,10 @@ pub const JOURNAL_DEPTH_MAX: usize = 16;
 
 /// Bytes of the largest record batch that `message.max.bytes` or `max.message.bytes` may allow.
 pub const BATCH_BYTES_MAX: usize = 15 << 20;
-const _: () = assert!(BATCH_BYTES_MAX + PAGE_BYTES <= JOURNAL_FILE_BYTES / 4, "the largest batch is at most a quarter of a journal file");
+const _: () = assert!(
+    BATCH_BYTES_MAX + PAGE_BYTES <= JOURNAL_FILE_BYTES / 4,
+    "the largest batch is at most a quarter of a journal file"
+);
 
 /// Bytes of a request frame at most: the default of `socket.request.max.bytes`.
 pub const REQUEST_BYTES_MAX: usize = 100 << 20;

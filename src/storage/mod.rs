@@ -1,0 +1,11 @@
+//! What a broker keeps on disk: the journal that makes a batch durable, and the segments it is drained into.
+//!
+//! Always true: acknowledged bytes are in a journal file that is not yet recycled, or in a segment that was flushed and stands in a durable
+//! checkpoint; no byte of a segment is served before its checksum was verified. Knows nothing of requests, groups or replication.
+//! The rules come from the storage contract (`ARCHITECTURE.md` names it); only `drive` awaits.
+
+pub mod drive; // the only part that waits for a disk
+
+mod error; // what can be wrong with a disk
+
+pub use error::{Fault, StorageError};
