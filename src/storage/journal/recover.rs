@@ -1,0 +1,211 @@
+//! How far a journal can be believed after a crash, and what of it survives. Pure: bytes in, verdict out.
+//!
+//! An invalid block at or below the highest `committed` seen anywhere is damage to data that was acknowledged. Above it is the
+//! frontier of the crash: with several blocks in flight a power cut may leave a torn block before whole ones, none of them
+//! acknowledged, and everything behind the first gap is discarded.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::block::{self, BodyFault, Fragment, Header, Owner};
+use super::entry::{Head, Kind, Opened};
+use super::plan::{Committed, Tail};
+use crate::base::limits::PAGE_BYTES;
+use crate::base::{LogId, Map, Offset};
+
+/// A block found in a file: its header is whole, its body may not be.
+#[derive(Clone, Debug)]
+pub struct Scanned {
+    /// The header.
+    pub header: Header,
+    /// The header's checksum.
+    pub checksum: u32,
+    /// The fragments, or what is wrong.
+    pub body: Result<Vec<Fragment>, BodyFault>,
+    /// The block.
+    pub bytes: Bytes,
+}
+
+/// Finds every block of `owner` in a file, also behind damage: each page is looked at unless a whole block covers it.
+pub fn scan(owner: &Owner, file: u32, bytes: &Bytes) -> Vec<Scanned> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let mut step = PAGE_BYTES;
+        if let Some((header, checksum)) = Header::decode(&bytes[at..])
+            && header.owner == *owner
+            && (header.file, header.position) == (file, at as u64)
+        {
+            let end = (at + header.len as usize).min(bytes.len());
+            let block = bytes.slice(at..end);
+            let body = block::fragments(&header, &block);
+            if body.is_ok() {
+                step = header.len as usize;
+            }
+            found.push(Scanned { header, checksum, body, bytes: block });
+        }
+        at += step;
+    }
+    found
+}
+
+/// What a journal's blocks add up to.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// Everything up to the frontier is whole and chained.
+    Clean {
+        /// The accepted blocks, in order.
+        blocks: Vec<Scanned>,
+        /// The end of the chain, for the next incarnation to name.
+        end: Opened,
+        /// Blocks behind the frontier, none of them acknowledged.
+        discarded: usize,
+    },
+    /// Data that was acknowledged is damaged.
+    Damaged(Damage),
+}
+
+/// Where acknowledged data is damaged.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Damage {
+    /// The first sequence that is not whole.
+    pub sequence: u64,
+    /// The highest sequence that is known to have been durable.
+    pub committed: u64,
+    /// The file and position of the block, when its header is whole.
+    pub place: Option<(u32, u64)>,
+    /// The offsets that are touched, by log; empty when not even the directory can be read.
+    pub holes: Vec<(LogId, Offset, Offset)>,
+}
+
+/// Follows the chain from `tail`. `committed` is the highest sequence that the checkpoint knows to be durable.
+pub fn judge(tail: Tail, committed: u64, mut scanned: Vec<Scanned>) -> Verdict {
+    let committed = scanned.iter().map(|block| block.header.committed).fold(committed, u64::max);
+    scanned.retain(|block| block.header.sequence >= tail.sequence);
+    // Of blocks with one sequence the newest incarnation comes first: the older one lay behind a frontier.
+    scanned.sort_by_key(|block| (block.header.sequence, std::cmp::Reverse(block.header.incarnation)));
+    let total = scanned.len();
+    let mut blocks: Vec<Scanned> = Vec::new();
+    let mut candidates = scanned.into_iter().peekable();
+    loop {
+        let expected = tail.sequence + blocks.len() as u64;
+        let last = blocks.last().map(|block| (block.header, block.checksum));
+        let (mut next, mut broken) = (None, None);
+        while let Some(block) = candidates.next_if(|block| block.header.sequence <= expected) {
+            match &block.body {
+                Ok(fragments) if next.is_none() && follows(last, &block, fragments) => next = Some(block),
+                Err(fault) if broken.is_none() => {
+                    broken = Some(((block.header.file, block.header.position), fault.clone()));
+                }
+                _ => {}
+            }
+        }
+        let Some(block) = next else {
+            if expected <= committed {
+                return Verdict::Damaged(damage(expected, committed, broken));
+            }
+            let end = last.map_or(Opened { accepted: expected - 1, checksum: 0 }, |(header, checksum)| Opened {
+                accepted: header.sequence,
+                checksum,
+            });
+            let discarded = total - blocks.len();
+            return Verdict::Clean { blocks, end, discarded };
+        };
+        blocks.push(block);
+    }
+}
+
+fn follows(last: Option<(Header, u32)>, block: &Scanned, fragments: &[Fragment]) -> bool {
+    let Some((header, checksum)) = last else { return true };
+    if block.header.incarnation == header.incarnation {
+        return block.header.previous == checksum;
+    }
+    let first = fragments.first().filter(|fragment| fragment.head.kind == Kind::Opened);
+    let opened = first.and_then(|fragment| Opened::decode(&block.bytes[fragment.payload.clone()]));
+    opened == Some(Opened { accepted: header.sequence, checksum })
+}
+
+fn damage(sequence: u64, committed: u64, broken: Option<((u32, u64), BodyFault)>) -> Damage {
+    let place = broken.as_ref().map(|(place, _)| *place);
+    let holes = match broken {
+        Some((_, BodyFault::Fragments(list))) => list.iter().map(|entry| (entry.log, entry.first, entry.last)).collect(),
+        _ => Vec::new(),
+    };
+    Damage { sequence, committed, place, holes }
+}
+
+/// Puts the fragments of accepted blocks together, with the sequence of the block in which each entry ends. An entry without its last
+/// fragment does not exist.
+pub fn entries(blocks: &[Scanned]) -> Vec<(u64, Committed)> {
+    let mut whole = Vec::new();
+    let mut open: Option<(Head, SmallVec<[Bytes; 1]>)> = None;
+    for block in blocks {
+        for fragment in block.body.iter().flatten() {
+            let piece = block.bytes.slice(fragment.payload.clone());
+            if fragment.head.is_first() {
+                open = Some((fragment.head, SmallVec::new()));
+            }
+            let Some((_, payload)) = &mut open else { continue };
+            payload.push(piece);
+            if fragment.head.is_last() {
+                let (_, payload) = open.take().expect("an open entry");
+                whole.push((block.header.sequence, Committed { head: fragment.head, payload }));
+            }
+        }
+    }
+    whole
+}
+
+/// What recovery knows of a log before it replays.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Known {
+    /// Everything below stands in segments, flushed.
+    pub drained: Offset,
+    /// Nothing below is readable.
+    pub log_start: Offset,
+}
+
+/// The first pass of replay: works out which entries survive. Superseded appends are dropped (deleted, truncated, below the log start
+/// or below the drained offset), and `known` says for each log what the checkpoint says; a log that it does not know was deleted.
+pub fn survivors(entries: Vec<(u64, Committed)>, known: impl Fn(LogId) -> Option<Known>) -> Vec<(u64, Committed)> {
+    /// What later entries say about earlier ones.
+    struct Later {
+        deleted: bool,
+        end: Offset,
+        start: Offset,
+    }
+    let mut later: Map<LogId, Later> = Map::default();
+    let mut kept: Vec<_> = entries
+        .into_iter()
+        .rev()
+        .filter(|(_, entry)| {
+            let Some(known) = known(entry.head.log) else { return false };
+            let fresh = || Later { deleted: false, end: Offset(i64::MAX), start: known.log_start };
+            let later = later.entry(entry.head.log).or_insert_with(fresh);
+            if later.deleted {
+                return false;
+            }
+            match entry.head.kind {
+                Kind::Append | Kind::AppendRef => {
+                    let useful = entry.head.last >= known.drained && entry.head.last >= later.start;
+                    useful && entry.head.first < later.end || entry.head.kind == Kind::AppendRef
+                }
+                Kind::Deleted => {
+                    later.deleted = true;
+                    true
+                }
+                Kind::Truncate => {
+                    later.end = later.end.min(entry.head.first);
+                    true
+                }
+                Kind::LogStart => {
+                    later.start = later.start.max(entry.head.first);
+                    true
+                }
+                _ => true,
+            }
+        })
+        .collect();
+    kept.reverse();
+    kept
+}
