@@ -2,6 +2,7 @@
 
 pub mod base;
 pub mod io;
+pub mod partition;
 pub mod record;
 pub mod shard;
 pub mod storage;
