@@ -3,6 +3,7 @@
 pub mod base;
 pub mod io;
 pub mod partition;
+pub mod protocol;
 pub mod record;
 pub mod shard;
 pub mod storage;
