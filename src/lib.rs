@@ -1,6 +1,7 @@
 //! Coretide: a broker that speaks the Apache Kafka protocol. `src/ARCHITECTURE.md` shows the house.
 
 pub mod base;
+pub mod cluster;
 pub mod io;
 pub mod partition;
 pub mod protocol;

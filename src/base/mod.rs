@@ -7,6 +7,7 @@ pub mod cursor;
 pub mod ids;
 pub mod limits;
 pub mod map;
+pub mod nearest;
 pub mod time;
 pub mod varint;
 

@@ -1,0 +1,424 @@
+//! The topic configurations that are honoured, one table: name, values, default, the broker key that sets the default, and what it does.
+//!
+//! A key that is not in the table is refused, never accepted and ignored. Kafka's own keys that are not honoured yet are told apart from typing errors.
+
+use crate::base::limits::BATCH_BYTES_MAX;
+use crate::base::nearest::nearest;
+
+/// Whose clock a batch's timestamp is.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum TimestampType {
+    /// The producer's.
+    #[default]
+    CreateTime,
+    /// The broker's, at append.
+    LogAppendTime,
+}
+
+/// What holds for one topic: its own configurations over the broker's defaults. Ranges are those of the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TopicSettings {
+    /// Bytes of a record batch at most.
+    pub max_message_bytes: i32,
+    /// Whose clock a batch's timestamp is.
+    pub timestamp_type: TimestampType,
+    /// Milliseconds that a producer's timestamp may lie before the broker's clock.
+    pub timestamp_before_max_ms: i64,
+    /// Milliseconds that a producer's timestamp may lie after the broker's clock.
+    pub timestamp_after_max_ms: i64,
+    /// Bytes of a segment before the next one begins.
+    pub segment_bytes: i32,
+    /// Milliseconds of a segment's life before the next one begins.
+    pub segment_ms: i64,
+    /// Bytes of batches between two entries of the offset index.
+    pub index_interval_bytes: i32,
+    /// Bytes of an index file at most.
+    pub segment_index_bytes: i32,
+    /// Records between flushes; 1 means that every acknowledgement waits for the disk.
+    pub flush_messages: i64,
+    /// Milliseconds between flushes.
+    pub flush_ms: i64,
+    /// In-sync replicas that a produce with acks=all needs.
+    pub min_insync_replicas: i32,
+}
+
+impl TopicSettings {
+    /// Whether an acknowledgement waits until the records are on disk. `flush.messages=1` or `flush.ms=0` ask for it, and the default is 1.
+    /// The journal takes the bytes at once either way; only the acknowledgement and the high watermark move earlier when this is false.
+    pub fn waits_for_disk(&self) -> bool {
+        self.flush_messages == 1 || self.flush_ms == 0
+    }
+}
+
+/// The table's defaults.
+impl Default for TopicSettings {
+    fn default() -> Self {
+        Self {
+            max_message_bytes: 1_048_588,
+            timestamp_type: TimestampType::CreateTime,
+            timestamp_before_max_ms: i64::MAX,
+            timestamp_after_max_ms: 3_600_000,
+            segment_bytes: 1 << 30,
+            segment_ms: 604_800_000,
+            index_interval_bytes: 4096,
+            segment_index_bytes: 10 << 20,
+            flush_messages: 1,
+            flush_ms: i64::MAX,
+            min_insync_replicas: 1,
+        }
+    }
+}
+
+/// What a topic sets itself. `None`: the broker's default.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct TopicOverrides {
+    max_message_bytes: Option<i32>,
+    timestamp_type: Option<TimestampType>,
+    timestamp_before_max_ms: Option<i64>,
+    timestamp_after_max_ms: Option<i64>,
+    segment_bytes: Option<i32>,
+    segment_ms: Option<i64>,
+    index_interval_bytes: Option<i32>,
+    segment_index_bytes: Option<i32>,
+    flush_messages: Option<i64>,
+    flush_ms: Option<i64>,
+    min_insync_replicas: Option<i32>,
+}
+
+impl TopicOverrides {
+    /// What holds, given the broker's defaults.
+    pub fn over(&self, defaults: &TopicSettings) -> TopicSettings {
+        TopicSettings {
+            max_message_bytes: self.max_message_bytes.unwrap_or(defaults.max_message_bytes),
+            timestamp_type: self.timestamp_type.unwrap_or(defaults.timestamp_type),
+            timestamp_before_max_ms: self.timestamp_before_max_ms.unwrap_or(defaults.timestamp_before_max_ms),
+            timestamp_after_max_ms: self.timestamp_after_max_ms.unwrap_or(defaults.timestamp_after_max_ms),
+            segment_bytes: self.segment_bytes.unwrap_or(defaults.segment_bytes),
+            segment_ms: self.segment_ms.unwrap_or(defaults.segment_ms),
+            index_interval_bytes: self.index_interval_bytes.unwrap_or(defaults.index_interval_bytes),
+            segment_index_bytes: self.segment_index_bytes.unwrap_or(defaults.segment_index_bytes),
+            flush_messages: self.flush_messages.unwrap_or(defaults.flush_messages),
+            flush_ms: self.flush_ms.unwrap_or(defaults.flush_ms),
+            min_insync_replicas: self.min_insync_replicas.unwrap_or(defaults.min_insync_replicas),
+        }
+    }
+
+    /// Sets one key to a value as a client wrote it. Gives the table's row.
+    pub fn set(&mut self, name: &str, value: Option<&str>) -> Result<&'static TopicKey, ConfigFault> {
+        let key = KEYS.iter().find(|key| key.name == name).ok_or_else(|| ConfigFault::unknown(name))?;
+        let value = value.ok_or_else(|| ConfigFault::Null { name: name.into() })?;
+        let parsed = key.values.parse(value).ok_or_else(|| ConfigFault::Value {
+            name: key.name,
+            value: value.chars().take(QUOTED_CHARS_MAX).collect(),
+            rule: key.values.rule(),
+        })?;
+        (key.store)(self, parsed);
+        Ok(key)
+    }
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct TopicKey {
+    /// Kafka's name.
+    pub name: &'static str,
+    /// The broker key that sets its default, if there is one.
+    pub broker_key: Option<&'static str>,
+    /// What it may be set to.
+    pub values: Values,
+    /// Its default, as text.
+    pub default: &'static str,
+    /// What it does.
+    pub documentation: &'static str,
+    store: fn(&mut TopicOverrides, i64),
+}
+
+/// What a configuration may be set to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Values {
+    /// A 32-bit number from the first to the last, both included.
+    Int(i32, i32),
+    /// A 64-bit number from the first to the last, both included.
+    Long(i64, i64),
+    /// One of these words; the number is its place.
+    Word(&'static [&'static str]),
+}
+
+impl Values {
+    /// The value as a number, if it is allowed. Surrounding spaces are, as in Kafka.
+    pub fn parse(&self, value: &str) -> Option<i64> {
+        let value = value.trim();
+        match *self {
+            Self::Int(first, last) => {
+                value.parse::<i32>().ok().filter(|value| (first..=last).contains(value)).map(i64::from)
+            }
+            Self::Long(first, last) => value.parse::<i64>().ok().filter(|value| (first..=last).contains(value)),
+            Self::Word(words) => words.iter().position(|word| *word == value).map(|at| at as i64),
+        }
+    }
+
+    /// The rule as half a sentence.
+    pub fn rule(&self) -> String {
+        match *self {
+            Self::Int(first, i32::MAX) => format!("a whole number of at least {first}"),
+            Self::Int(first, last) => format!("a whole number from {first} to {last}"),
+            Self::Long(first, i64::MAX) => format!("a whole number of at least {first}"),
+            Self::Long(first, last) => format!("a whole number from {first} to {last}"),
+            Self::Word([only]) => format!("'{only}', the only value honoured by this version"),
+            Self::Word(words) => format!("one of '{}'", words.join("', '")),
+        }
+    }
+}
+
+/// Why a topic configuration was refused (Kafka code 40, INVALID_CONFIG).
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ConfigFault {
+    /// No such key in Kafka either.
+    #[error("Unknown topic config name: {name}.{}", hint(*nearest))]
+    Unknown {
+        /// The name given.
+        name: String,
+        /// The known name nearest to it.
+        nearest: Option<&'static str>,
+    },
+    /// Kafka has the key and this version does not honour it.
+    #[error("Topic config {name} is not honoured by this version and was therefore not accepted; leave it out.")]
+    NotHonoured {
+        /// The name given.
+        name: &'static str,
+    },
+    /// A null value.
+    #[error("Null value not supported for topic config {name}; give a value or leave the config out.")]
+    Null {
+        /// The name given.
+        name: String,
+    },
+    /// The wrong kind of value, or one out of range.
+    #[error("Invalid value {value} for configuration {name}: it must be {rule}.")]
+    Value {
+        /// The key.
+        name: &'static str,
+        /// The value given, cut to a length that can be read.
+        value: String,
+        /// What it may be.
+        rule: String,
+    },
+}
+
+fn hint(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |name| format!(" Did you mean {name}?"))
+}
+
+impl ConfigFault {
+    fn unknown(name: &str) -> Self {
+        match NOT_HONOURED.iter().find(|known| **known == name) {
+            Some(name) => Self::NotHonoured { name },
+            None => Self::Unknown {
+                name: name.chars().take(QUOTED_CHARS_MAX).collect(),
+                nearest: if name.len() > QUOTED_CHARS_MAX {
+                    None
+                } else {
+                    nearest(name, KEYS.iter().map(|key| key.name))
+                },
+            },
+        }
+    }
+}
+
+/// The configurations that are honoured.
+pub const KEYS: &[TopicKey] = &[
+    TopicKey {
+        name: "cleanup.policy",
+        broker_key: None,
+        values: Values::Word(&["delete"]),
+        default: "delete",
+        documentation: "What happens to old segments. They stay until the topic is deleted; retention and compaction are not there yet.",
+        store: |_, _| {},
+    },
+    TopicKey {
+        name: "compression.type",
+        broker_key: None,
+        values: Values::Word(&["producer"]),
+        default: "producer",
+        documentation: "Batches are stored in the codec in which the producer sent them.",
+        store: |_, _| {},
+    },
+    TopicKey {
+        name: "flush.messages",
+        broker_key: None,
+        values: Values::Long(1, i64::MAX),
+        default: "1",
+        documentation: "Records between flushes. 1, the default, means that every acknowledgement waits until the records are on disk. A larger value \
+            acknowledges at append; the records still go to disk at once, but a power cut may lose acknowledged ones.",
+        store: |overrides, value| overrides.flush_messages = Some(value),
+    },
+    TopicKey {
+        name: "flush.ms",
+        broker_key: None,
+        values: Values::Long(0, i64::MAX),
+        default: "9223372036854775807",
+        documentation: "Milliseconds after which records are on disk at the latest, for topics with flush.messages above 1. 0 waits for the disk as \
+            flush.messages=1 does.",
+        store: |overrides, value| overrides.flush_ms = Some(value),
+    },
+    TopicKey {
+        name: "index.interval.bytes",
+        broker_key: Some("log.index.interval.bytes"),
+        values: Values::Int(0, i32::MAX),
+        default: "4096",
+        documentation: "Bytes of batches between two entries of the offset index.",
+        store: |overrides, value| overrides.index_interval_bytes = Some(value as i32),
+    },
+    TopicKey {
+        name: "max.message.bytes",
+        broker_key: Some("message.max.bytes"),
+        values: Values::Int(0, BATCH_BYTES_MAX as i32),
+        default: "1048588",
+        documentation: "Bytes of a record batch at most, as sent (compressed). The upper bound follows from the journal: a batch is at most a quarter of \
+            a journal file.",
+        store: |overrides, value| overrides.max_message_bytes = Some(value as i32),
+    },
+    TopicKey {
+        name: "message.timestamp.after.max.ms",
+        broker_key: Some("log.message.timestamp.after.max.ms"),
+        values: Values::Long(0, i64::MAX),
+        default: "3600000",
+        documentation: "Milliseconds that a record's timestamp may lie after the broker's clock; not checked with LogAppendTime.",
+        store: |overrides, value| overrides.timestamp_after_max_ms = Some(value),
+    },
+    TopicKey {
+        name: "message.timestamp.before.max.ms",
+        broker_key: Some("log.message.timestamp.before.max.ms"),
+        values: Values::Long(0, i64::MAX),
+        default: "9223372036854775807",
+        documentation: "Milliseconds that a record's timestamp may lie before the broker's clock; not checked with LogAppendTime.",
+        store: |overrides, value| overrides.timestamp_before_max_ms = Some(value),
+    },
+    TopicKey {
+        name: "message.timestamp.type",
+        broker_key: Some("log.message.timestamp.type"),
+        values: Values::Word(&["CreateTime", "LogAppendTime"]),
+        default: "CreateTime",
+        documentation: "Whose clock a record's timestamp is: the producer's or the broker's at append.",
+        store: |overrides, value| {
+            overrides.timestamp_type =
+                Some(if value == 0 { TimestampType::CreateTime } else { TimestampType::LogAppendTime });
+        },
+    },
+    TopicKey {
+        name: "min.insync.replicas",
+        broker_key: None,
+        values: Values::Int(1, i32::MAX),
+        default: "1",
+        documentation: "In-sync replicas that a produce with acks=all needs. With one node only 1 can be reached.",
+        store: |overrides, value| overrides.min_insync_replicas = Some(value as i32),
+    },
+    TopicKey {
+        name: "segment.bytes",
+        broker_key: Some("log.segment.bytes"),
+        values: Values::Int(1 << 20, i32::MAX),
+        default: "1073741824",
+        documentation: "Bytes of a segment before the next one begins.",
+        store: |overrides, value| overrides.segment_bytes = Some(value as i32),
+    },
+    TopicKey {
+        name: "segment.index.bytes",
+        broker_key: Some("log.index.size.max.bytes"),
+        values: Values::Int(4, i32::MAX),
+        default: "10485760",
+        documentation: "Bytes of an index file at most; a segment whose index is full is followed by the next one.",
+        store: |overrides, value| overrides.segment_index_bytes = Some(value as i32),
+    },
+    TopicKey {
+        name: "segment.ms",
+        broker_key: Some("log.roll.ms"),
+        values: Values::Long(1, i64::MAX),
+        default: "604800000",
+        documentation: "Milliseconds after its first record at which a segment is followed by the next one, even if it is not full.",
+        store: |overrides, value| overrides.segment_ms = Some(value),
+    },
+];
+
+/// Kafka 4.3's topic configurations that are refused.
+const NOT_HONOURED: &[&str] = &[
+    "compression.gzip.level",
+    "compression.lz4.level",
+    "compression.zstd.level",
+    "delete.retention.ms",
+    "file.delete.delay.ms",
+    "follower.replication.throttled.replicas",
+    "leader.replication.throttled.replicas",
+    "local.retention.bytes",
+    "local.retention.ms",
+    "max.compaction.lag.ms",
+    "min.cleanable.dirty.ratio",
+    "min.compaction.lag.ms",
+    "preallocate",
+    "remote.log.copy.disable",
+    "remote.log.delete.on.disable",
+    "remote.storage.enable",
+    "retention.bytes",
+    "retention.ms",
+    "segment.jitter.ms",
+    "unclean.leader.election.enable",
+];
+
+/// Characters of a client's text that a message repeats at most.
+const QUOTED_CHARS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_defaults_are_the_struct_s() {
+        let mut overrides = TopicOverrides::default();
+        for key in KEYS {
+            overrides.set(key.name, Some(key.default)).expect(key.name);
+        }
+        let zero = TopicSettings { max_message_bytes: 7, segment_ms: 7, ..TopicSettings::default() };
+        assert_eq!(overrides.over(&zero), TopicSettings::default());
+        assert_eq!(TopicOverrides::default().over(&zero), zero);
+    }
+
+    #[test]
+    fn rows_are_sorted_documented_and_apart() {
+        assert!(KEYS.is_sorted_by(|left, right| left.name < right.name));
+        assert!(NOT_HONOURED.is_sorted());
+        for key in KEYS {
+            assert!(key.documentation.ends_with('.') && !NOT_HONOURED.contains(&key.name), "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn faults_say_what_to_do() {
+        let mut overrides = TopicOverrides::default();
+        let mut fault = |name, value| overrides.set(name, value).unwrap_err().to_string();
+        assert_eq!(
+            fault("segment.byte", Some("1")),
+            "Unknown topic config name: segment.byte. Did you mean segment.bytes?"
+        );
+        assert_eq!(fault("zebra", Some("1")), "Unknown topic config name: zebra.");
+        assert!(fault("retention.ms", Some("1")).contains("not honoured by this version"));
+        assert!(fault("segment.bytes", None).starts_with("Null value not supported for topic config segment.bytes"));
+        assert_eq!(
+            fault("segment.bytes", Some("100")),
+            "Invalid value 100 for configuration segment.bytes: it must be a whole number of at least 1048576."
+        );
+        assert_eq!(
+            fault("cleanup.policy", Some("compact")),
+            "Invalid value compact for configuration cleanup.policy: it must be 'delete', the only value honoured by this version."
+        );
+        assert!(fault("max.message.bytes", Some("16000000")).ends_with("from 0 to 15728640."));
+        assert!(fault("flush.ms", Some(&"9".repeat(500))).len() < 200);
+        assert!(fault(&"x".repeat(5000), Some("1")).len() < 200);
+    }
+
+    #[test]
+    fn opting_out_of_the_disk_takes_both_keys() {
+        let with = |flush_messages, flush_ms| TopicSettings { flush_messages, flush_ms, ..TopicSettings::default() };
+        assert!(TopicSettings::default().waits_for_disk());
+        assert!(!with(2, i64::MAX).waits_for_disk());
+        assert!(with(i64::MAX, 0).waits_for_disk());
+    }
+}
