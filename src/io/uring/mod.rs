@@ -1,0 +1,314 @@
+//! The real world: one pinned glommio executor per core, a private ring for files, raw sockets, the kernel's clocks.
+//!
+//! Always true: this is the one place that names glommio, and every system call of the broker is below here. A panic in any task of a core ends
+//! that core's main future with the same panic (in the release profile a panic ends the process anyway).
+
+mod file;
+pub mod host;
+mod net;
+mod time;
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shares};
+
+use super::Open;
+use super::buffer::Pool;
+use crate::base::{Mono, ShardId, Timestamp};
+pub(super) use file::File;
+use file::Ring;
+pub use host::HostFault;
+pub(super) use net::{Listener, Socket, Stream};
+pub(super) use time::Sleep;
+
+/// How long a core may run tasks before it looks at the kernel again, when tasks never run out. Bounds what a wake from another core waits.
+const PREEMPT_EVERY: Duration = Duration::from_micros(250);
+/// Bytes of buffers for file reads and the like that a core keeps for later, per size.
+const POOL_KEEP_BYTES: usize = 8 << 20;
+/// Bytes that glommio registers for its own file buffers, which we do not use. Its least; it counts three times against locked memory.
+const GLOMMIO_IO_MEMORY: usize = 64 << 10;
+
+/// How the cores of this process are started.
+#[derive(Clone, Debug)]
+pub struct Cores {
+    /// One executor is started for each of these and pinned to it; the position in this list is the [`ShardId`]. A CPU may be named twice.
+    pub cpus: Vec<usize>,
+    /// How long an idle core spins before it sleeps. Zero sleeps at once: spinning costs CPU and buys microseconds.
+    pub spin: Duration,
+    /// Where termination signals come from, if the process has taken them over; see [`host::Signals::take_over`].
+    pub signals: Option<Arc<host::Signals>>,
+}
+
+impl Cores {
+    /// One core per listed CPU, no spinning, no signals.
+    pub fn on(cpus: Vec<usize>) -> Self {
+        Self { cpus, spin: Duration::ZERO, signals: None }
+    }
+}
+
+/// Cores that run. Dropping it lets them run on.
+#[derive(Debug)]
+pub struct Running<T: Send + 'static> {
+    threads: Vec<ExecutorJoinHandle<Result<T, Panic>>>,
+}
+
+type Panic = Box<dyn Any + Send>;
+
+impl<T: Send + 'static> Running<T> {
+    /// Waits for every core's main future and gives their outputs in shard order. A panic on a core goes on here.
+    ///
+    /// # Errors
+    /// [`HostFault::Core`] when an executor could not be set up.
+    pub fn join(self) -> Result<Vec<T>, HostFault> {
+        let outcomes: Vec<_> = self.threads.into_iter().map(ExecutorJoinHandle::join).collect();
+        let mut outputs = Vec::with_capacity(outcomes.len());
+        for (shard, outcome) in outcomes.into_iter().enumerate() {
+            match outcome {
+                Ok(Ok(output)) => outputs.push(output),
+                Ok(Err(panic)) => resume_unwind(panic),
+                Err(fault) => return Err(HostFault::Core { shard, reason: fault.to_string() }),
+            }
+        }
+        Ok(outputs)
+    }
+}
+
+/// Starts one pinned executor per CPU, each with `main` of its own, and returns while they run.
+///
+/// When a core's main future ends, file operations in flight are waited for. Other tasks of the core are not run any further, and what they own may
+/// never be dropped: end them first.
+///
+/// # Errors
+/// [`HostFault::Core`] when a thread could not be started.
+pub fn run_cores<F, M, T>(cores: &Cores, main: F) -> Result<Running<T>, HostFault>
+where
+    F: Fn(super::Io) -> M + Clone + Send + 'static,
+    M: Future<Output = T> + 'static,
+    T: Send + 'static,
+{
+    let start = Instant::now();
+    let mut threads = Vec::with_capacity(cores.cpus.len());
+    for (shard, cpu) in cores.cpus.iter().enumerate() {
+        let main = main.clone();
+        let signals = cores.signals.clone();
+        let id = ShardId(u16::try_from(shard).map_err(|_| HostFault::Core { shard, reason: "too many cores".into() })?);
+        let thread = LocalExecutorBuilder::new(Placement::Fixed(*cpu))
+            .name("core")
+            .io_memory(GLOMMIO_IO_MEMORY)
+            .preempt_timer(PREEMPT_EVERY)
+            .spin_before_park(cores.spin)
+            .spawn(move || run_core(id, start, signals, main))
+            .map_err(|fault| HostFault::Core { shard, reason: fault.to_string() })?;
+        threads.push(thread);
+    }
+    Ok(Running { threads })
+}
+
+async fn run_core<F, M, T>(
+    shard: ShardId,
+    start: Instant,
+    signals: Option<Arc<host::Signals>>,
+    main: F,
+) -> Result<T, Panic>
+where
+    F: Fn(super::Io) -> M + 'static,
+    M: Future<Output = T> + 'static,
+    T: 'static,
+{
+    // A wake from another core enters a busy executor promptly only for tasks of a queue whose latency matters. All that is spawned from a task
+    // of this queue stays in it.
+    let queue = glommio::executor().create_task_queue(Shares::default(), Latency::Matters(PREEMPT_EVERY), "core");
+    let ring = Ring::new().unwrap_or_else(|fault| panic!("core {shard}: no ring for files: {fault}"));
+    let io = Io {
+        core: Rc::new(Core {
+            shard,
+            start,
+            ring: Rc::clone(&ring),
+            pool: Pool::new(POOL_KEEP_BYTES),
+            random: RefCell::new(time::Random::default()),
+            signals,
+            panicked: RefCell::new(Panicked { payload: None, main: None }),
+        }),
+    };
+    let core = Rc::clone(&io.core);
+    let body = async move {
+        ring.start_reaper();
+        let main = main(super::Io::Uring(io));
+        let outcome = UntilPanic { main: Box::pin(main), core: &core }.await;
+        core.panicked.borrow_mut().main = None;
+        core.ring.drain().await;
+        outcome
+    };
+    glommio::spawn_local_into(body, queue).expect("the queue was just made").await
+}
+
+/// One core's door to the world.
+#[derive(Clone)]
+pub struct Io {
+    core: Rc<Core>,
+}
+
+struct Core {
+    shard: ShardId,
+    start: Instant,
+    ring: Rc<Ring>,
+    pool: Pool,
+    random: RefCell<time::Random>,
+    signals: Option<Arc<host::Signals>>,
+    panicked: RefCell<Panicked>,
+}
+
+struct Panicked {
+    payload: Option<Panic>,
+    main: Option<Waker>,
+}
+
+impl Io {
+    pub(super) fn shard(&self) -> ShardId {
+        self.core.shard
+    }
+
+    pub(super) fn now(&self) -> Mono {
+        Mono(u64::try_from(self.core.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn wall_clock(&self) -> Timestamp {
+        time::wall_clock()
+    }
+
+    pub(super) fn random_u64(&self) -> u64 {
+        self.core.random.borrow_mut().next()
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        &self.core.pool
+    }
+
+    pub(super) fn spawn(&self, future: impl Future<Output = ()> + 'static) {
+        let guarded = Guarded { future, core: Rc::clone(&self.core) };
+        drop(glommio::spawn_local(guarded).detach());
+    }
+
+    pub(super) fn sleep(&self, wait: Duration) -> Sleep {
+        Sleep::new(wait)
+    }
+
+    pub(super) async fn signal(&self) -> host::Signal {
+        match &self.core.signals {
+            Some(signals) => signals.next().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    pub(super) async fn open(&self, path: &Path, how: Open) -> io::Result<File> {
+        File::open(&self.core.ring, &self.core.pool, path, how).await
+    }
+
+    pub(super) async fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        file::create_dir_all(path).await
+    }
+
+    pub(super) async fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.core.ring.remove_file(path).await
+    }
+
+    pub(super) async fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        file::remove_dir_all(path).await
+    }
+
+    pub(super) async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.core.ring.rename(from, to).await
+    }
+
+    pub(super) async fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.core.ring.sync_dir(&self.core.pool, path).await
+    }
+
+    pub(super) async fn list_dir(&self, path: &Path) -> io::Result<Vec<String>> {
+        file::list_dir(path).await
+    }
+
+    pub(super) async fn stat(&self, path: &Path) -> io::Result<(u64, bool)> {
+        self.core.ring.stat(path).await
+    }
+
+    pub(super) fn listen(&self, address: SocketAddr) -> io::Result<Listener> {
+        Listener::bind(address)
+    }
+
+    pub(super) fn adopt(&self, socket: Socket) -> io::Result<Stream> {
+        Stream::adopt(socket)
+    }
+
+    pub(super) async fn connect(&self, address: SocketAddr) -> io::Result<Stream> {
+        Stream::connect(address).await
+    }
+}
+
+/// A spawned task whose panic reaches the core's main future.
+struct Guarded<F> {
+    future: F,
+    core: Rc<Core>,
+}
+
+impl<F: Future<Output = ()>> Future for Guarded<F> {
+    type Output = ();
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // SAFETY: `future` is pinned because `self` is and it is never moved out; `core` is not pinned.
+        let (future, core) = unsafe {
+            let this = self.get_unchecked_mut();
+            (Pin::new_unchecked(&mut this.future), &this.core)
+        };
+        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(poll) => poll,
+            Err(payload) => {
+                let main = {
+                    let mut panicked = core.panicked.borrow_mut();
+                    panicked.payload.get_or_insert(payload);
+                    panicked.main.take()
+                };
+                main.into_iter().for_each(Waker::wake);
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+/// The main future, or the first panic on its core.
+struct UntilPanic<'a, M> {
+    main: Pin<Box<M>>,
+    core: &'a Core,
+}
+
+impl<M: Future> Future for UntilPanic<'_, M> {
+    type Output = Result<M::Output, Panic>;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        {
+            let mut panicked = self.core.panicked.borrow_mut();
+            if let Some(payload) = panicked.payload.take() {
+                return Poll::Ready(Err(payload));
+            }
+            panicked.main = Some(cx.waker().clone());
+        }
+        match catch_unwind(AssertUnwindSafe(|| self.main.as_mut().poll(cx))) {
+            Ok(poll) => poll.map(Ok),
+            Err(payload) => Poll::Ready(Err(payload)),
+        }
+    }
+}
+
+/// Runs a blocking call on the core's helper thread, for the rare operations that have no form on the ring.
+async fn blocking<R: Send + 'static>(call: impl FnOnce() -> R + Send + 'static) -> R {
+    glommio::executor().spawn_blocking(call).await
+}
