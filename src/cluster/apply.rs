@@ -372,3 +372,343 @@ fn lease(image: &mut Image, count: u32) -> Result<(Outcome, Vec<Event>), Command
 }
 
 const CLUSTER_ID_CHARS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::command::{Assignment, ConfigEntry, Endpoint};
+    use super::super::image::LogState;
+    use super::*;
+    use crate::base::{Incarnation, LeaderEpoch, PartitionIndex, ShardId};
+
+    /// An image with its commands, as one node makes them.
+    struct Cluster(Image);
+
+    impl Cluster {
+        fn formed() -> Self {
+            let mut cluster = Self(Image::empty());
+            cluster
+                .run(&Command::ClusterFormed {
+                    cluster_id: "test".into(),
+                    features: vec![(METADATA_VERSION.into(), METADATA_VERSION_LEVEL)],
+                    membership: Membership { voters: vec![NodeId(1)], observers: vec![] },
+                })
+                .expect("forms");
+            cluster.run(&started(2)).expect("starts");
+            cluster
+        }
+
+        fn run(&mut self, command: &Command) -> Result<Outcome, CommandFault> {
+            let before = self.0.encode();
+            let entry = EntryId { term: 1, index: self.0.version.index + 1 };
+            let (next, events, result) = apply(&self.0, entry, command);
+            assert_eq!(before, self.0.encode(), "applying must not change the image it was given");
+            assert_eq!(next.encode(), Image::decode(&next.encode()).expect("decodes").encode());
+            assert!(result.is_ok() || events.is_empty());
+            self.0 = next;
+            result
+        }
+
+        fn create(&mut self, create: CreateTopic) -> Result<Arc<Topic>, CommandFault> {
+            match self.run(&Command::CreateTopic(create))? {
+                Outcome::Created(topic) => Ok(topic),
+                outcome => panic!("{outcome:?}"),
+            }
+        }
+    }
+
+    fn started(cores: u16) -> Command {
+        Command::BrokerStarted(BrokerStarted {
+            node: NodeId(1),
+            incarnation: Incarnation(1),
+            rack: Some("r".into()),
+            endpoints: vec![Endpoint { listener: "PLAINTEXT".into(), host: "127.0.0.1".into(), port: 9092 }],
+            cores,
+        })
+    }
+
+    fn topic(name: &str, partitions: i32) -> CreateTopic {
+        let mut id = [7; 16];
+        id.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
+        CreateTopic {
+            name: name.into(),
+            topic_id: TopicId(id),
+            partitions,
+            default_partitions: 3,
+            replication_factor: -1,
+            assignments: vec![],
+            configs: vec![],
+        }
+    }
+
+    fn config(name: &str, value: Option<&str>) -> ConfigEntry {
+        ConfigEntry { name: name.into(), value: value.map(Arc::from) }
+    }
+
+    #[test]
+    fn nothing_comes_before_the_cluster() {
+        let mut cluster = Cluster(Image::empty());
+        assert_eq!(cluster.run(&started(1)), Err(CommandFault::NotFormed));
+        let form = |cluster_id: &str, level| Command::ClusterFormed {
+            cluster_id: cluster_id.into(),
+            features: vec![(METADATA_VERSION.into(), level)],
+            membership: Membership::default(),
+        };
+        assert!(matches!(cluster.run(&form("", 30)), Err(CommandFault::ClusterIdInvalid(_))));
+        assert!(matches!(cluster.run(&form("a b", 30)), Err(CommandFault::ClusterIdInvalid(_))));
+        assert!(matches!(cluster.run(&form("a", 31)), Err(CommandFault::FeatureUnsupported { level: 31, .. })));
+        assert_eq!(cluster.run(&form("a", 30)), Ok(Outcome::Done));
+        assert_eq!(cluster.run(&form("a", 30)), Err(CommandFault::AlreadyFormed));
+        assert_eq!(cluster.run(&Command::CreateTopic(topic("t", 1))), Err(CommandFault::NoBroker));
+        assert_eq!(cluster.0.features().collect::<Vec<_>>(), [("metadata.version", 30)]);
+    }
+
+    #[test]
+    fn a_topic_has_its_partitions_on_the_cores_in_turn() {
+        let mut cluster = Cluster::formed();
+        let created = cluster.create(topic("t", 4)).expect("created");
+        let shards: Vec<_> = created.partitions.iter().map(|partition| cluster.0.shard(partition)).collect();
+        assert_eq!(shards, [ShardId(1), ShardId(0), ShardId(1), ShardId(0)]);
+        assert_eq!(cluster.0.topic("t"), Some(&created));
+        assert_eq!(cluster.0.topic_by_id(&created.id), Some(&created));
+        assert_eq!((cluster.0.topic_count(), cluster.0.partition_count()), (1, 4));
+        let endpoint = cluster.0.endpoint(&created.partitions[0], "PLAINTEXT").expect("advertised");
+        assert_eq!((&*endpoint.host, endpoint.port), ("127.0.0.1", 9092));
+        assert_eq!(cluster.0.endpoint(&created.partitions[0], "OTHER"), None);
+        assert_eq!(cluster.create(topic("default", -1)).expect("created").partitions.len(), 3);
+    }
+
+    #[test]
+    fn every_start_moves_every_leader_epoch_by_one() {
+        let mut cluster = Cluster::formed();
+        let old = cluster.create(topic("old", 1)).expect("created");
+        assert_eq!(cluster.0.leader_epoch(&old.partitions[0]), LeaderEpoch(0));
+        let outcome = cluster.run(&started(1)).expect("starts");
+        assert_eq!(outcome, Outcome::Started(BrokerEpoch(cluster.0.version.index as i64)));
+        let new = cluster.create(topic("new", 1)).expect("created");
+        assert_eq!(cluster.0.leader_epoch(&old.partitions[0]), LeaderEpoch(1));
+        assert_eq!(cluster.0.leader_epoch(&new.partitions[0]), LeaderEpoch(0));
+        assert_eq!(cluster.0.shard(&old.partitions[0]), ShardId(0), "one core now");
+    }
+
+    #[test]
+    fn a_deleted_log_id_is_told_from_one_never_given_out() {
+        let mut cluster = Cluster::formed();
+        let first = cluster.create(topic("a", 2)).expect("created");
+        let second = cluster.create(topic("b", 2)).expect("created");
+        let deleted = cluster.run(&Command::DeleteTopic { topic_id: first.id });
+        assert_eq!(deleted, Ok(Outcome::Deleted(first.clone())));
+        let again = cluster.run(&Command::DeleteTopic { topic_id: first.id });
+        assert_eq!(again, Err(CommandFault::UnknownTopic(first.id)));
+        let third = cluster.create(topic("a", 1)).expect("created");
+        assert_eq!(third.partitions[0].log_id, LogId(5), "a log id is never used again");
+        let state = |log| cluster.0.log_state(LogId(log));
+        assert!(matches!(state(0), LogState::NeverGivenOut));
+        assert!(matches!(state(1), LogState::Deleted));
+        assert!(matches!(state(2), LogState::Deleted));
+        assert!(matches!(state(3), LogState::Live(topic, PartitionIndex(0)) if topic.id == second.id));
+        assert!(matches!(state(4), LogState::Live(topic, PartitionIndex(1)) if topic.id == second.id));
+        assert!(matches!(state(5), LogState::Live(topic, PartitionIndex(0)) if topic.id == third.id));
+        assert!(matches!(state(6), LogState::NeverGivenOut));
+    }
+
+    #[test]
+    fn names_are_judged_in_kafkas_order() {
+        let mut cluster = Cluster::formed();
+        cluster.create(topic("a.b", 1)).expect("created");
+        let again = CreateTopic { partitions: 0, configs: vec![config("zebra", None)], ..topic("a.b", 1) };
+        assert_eq!(cluster.create(again), Err(CommandFault::TopicExists("a.b".into())));
+        assert_eq!(
+            cluster.create(topic("a_b", 1)),
+            Err(CommandFault::NameCollides { name: "a_b".into(), existing: "a.b".into() })
+        );
+        assert!(matches!(cluster.create(topic("a b", 1)), Err(CommandFault::Name(_))));
+        assert_eq!(cluster.create(topic("__cluster_metadata", 1)), Err(CommandFault::NameReserved));
+        let zero = CreateTopic { topic_id: TopicId::ZERO, ..topic("z", 1) };
+        assert_eq!(cluster.create(zero), Err(CommandFault::TopicIdInvalid(TopicId::ZERO)));
+        let id = cluster.0.topic("a.b").expect("there").id;
+        cluster.run(&Command::DeleteTopic { topic_id: id }).expect("deleted");
+        cluster.create(topic("a_b", 1)).expect("nothing is in its way any more");
+    }
+
+    #[test]
+    fn counts_are_judged() {
+        let mut cluster = Cluster::formed();
+        let mut refused = |create| cluster.create(create).expect_err("refused");
+        for partitions in [0, -2, i32::MIN] {
+            assert_eq!(refused(topic("t", partitions)), CommandFault::PartitionsNotPositive);
+        }
+        for partitions in [PARTITIONS_PER_TOPIC_MAX + 1, i32::MAX] {
+            assert!(matches!(refused(topic("t", partitions)), CommandFault::TooManyPartitions { max: 10_000, .. }));
+        }
+        for replication_factor in [0, -2] {
+            let create = CreateTopic { replication_factor, ..topic("t", 1) };
+            assert_eq!(refused(create), CommandFault::ReplicationFactorNotPositive);
+        }
+        let create = CreateTopic { replication_factor: 2, ..topic("t", 1) };
+        assert_eq!(refused(create), CommandFault::ReplicationFactorTooLarge { wanted: 2, brokers: 1 });
+        let create = CreateTopic { replication_factor: 1, ..topic("t", 1) };
+        cluster.create(create).expect("one replica can be had");
+    }
+
+    #[test]
+    fn the_cluster_has_a_bound_of_partitions() {
+        let mut cluster = Cluster::formed();
+        for at in 0..PARTITIONS_MAX / PARTITIONS_PER_TOPIC_MAX as usize {
+            let entry = EntryId { term: 1, index: cluster.0.version.index + 1 };
+            let create = Command::CreateTopic(topic(&format!("t{at}"), PARTITIONS_PER_TOPIC_MAX));
+            let (next, _, result) = apply(&cluster.0, entry, &create);
+            result.expect("fits");
+            cluster.0 = next;
+        }
+        let one_more = check(&cluster.0, &Command::CreateTopic(topic("one-more", 1)));
+        assert!(matches!(one_more, Err(CommandFault::TooManyPartitions { what: "the cluster", .. })));
+    }
+
+    #[test]
+    fn assignments_by_hand_are_judged() {
+        let mut cluster = Cluster::formed();
+        let by_hand = |assignments: &[(i32, &[i32])]| CreateTopic {
+            assignments: assignments
+                .iter()
+                .map(|(partition, brokers)| Assignment {
+                    partition: PartitionIndex(*partition),
+                    brokers: brokers.iter().copied().map(NodeId).collect(),
+                })
+                .collect(),
+            ..topic("t", -1)
+        };
+        let mut refused = |create| cluster.create(create).expect_err("refused");
+        let counted = CreateTopic { partitions: 1, ..by_hand(&[(0, &[1])]) };
+        assert_eq!(refused(counted), CommandFault::AssignmentWithCount("numPartitions"));
+        let counted = CreateTopic { replication_factor: 1, ..by_hand(&[(0, &[1])]) };
+        assert_eq!(refused(counted), CommandFault::AssignmentWithCount("replication factor"));
+        let bad: &[&[(i32, &[i32])]] = &[
+            &[(1, &[1])],
+            &[(-1, &[1])],
+            &[(0, &[1]), (0, &[1])],
+            &[(0, &[])],
+            &[(0, &[1, 2])],
+            &[(0, &[9])],
+            &[(0, &[1]), (2, &[1])],
+        ];
+        for assignments in bad {
+            assert!(matches!(refused(by_hand(assignments)), CommandFault::Assignment(_)), "{assignments:?}");
+        }
+        let created = cluster.create(by_hand(&[(1, &[1]), (0, &[1])])).expect("created");
+        assert_eq!(created.partitions.len(), 2);
+    }
+
+    #[test]
+    fn configurations_are_judged_and_kept() {
+        let mut cluster = Cluster::formed();
+        let with = |configs| CreateTopic { configs, ..topic("t", 1) };
+        let null = with(vec![config("segment.ms", None)]);
+        assert!(matches!(cluster.create(null), Err(CommandFault::Config(ConfigFault::Null { .. }))));
+        let unknown = with(vec![config("retention.ms", Some("1"))]);
+        assert!(matches!(cluster.create(unknown), Err(CommandFault::Config(ConfigFault::NotHonoured { .. }))));
+        let kept = cluster
+            .create(with(vec![config("segment.ms", Some("5")), config("segment.ms", Some(" 1000 "))]))
+            .expect("created");
+        assert_eq!(kept.settings(&Default::default()).segment_ms, 1000);
+        let back = Image::decode(&cluster.0.encode()).expect("decodes");
+        assert_eq!(back.topic("t"), Some(&kept));
+    }
+
+    #[test]
+    fn producer_ids_are_leased_once() {
+        let mut cluster = Cluster::formed();
+        let leased = |first, count| Ok(Outcome::Leased { first: ProducerId(first), count });
+        assert_eq!(cluster.run(&Command::LeaseProducerIds { count: 1000 }), leased(0, 1000));
+        assert_eq!(cluster.run(&Command::LeaseProducerIds { count: 1 }), leased(1000, 1));
+        assert_eq!(cluster.run(&Command::LeaseProducerIds { count: 0 }), Err(CommandFault::EmptyLease));
+        cluster.0.next_producer_id = ProducerId(i64::MAX);
+        assert_eq!(cluster.run(&Command::LeaseProducerIds { count: 1 }), Err(CommandFault::ProducerIdsExhausted));
+    }
+
+    #[test]
+    fn a_refused_command_moves_only_the_version() {
+        let cluster = Cluster::formed();
+        let entry = EntryId { term: 2, index: cluster.0.version.index + 1 };
+        let (next, events, result) = apply(&cluster.0, entry, &Command::CreateTopic(topic("a b", 1)));
+        assert!(result.is_err() && events.is_empty());
+        assert_eq!(next.version, entry);
+        assert_eq!(Image { version: cluster.0.version, ..next }.encode(), cluster.0.encode());
+    }
+
+    #[test]
+    fn order_is_checked() {
+        let image = Cluster::formed().0;
+        assert!(image.followed_by(EntryId { term: 1, index: 3 }));
+        assert!(image.followed_by(EntryId { term: 9, index: 3 }));
+        assert!(!image.followed_by(EntryId { term: 0, index: 3 }));
+        assert!(!image.followed_by(EntryId { term: 1, index: 4 }));
+    }
+
+    /// The snapshot of one small cluster. If this fails, the format changed: give it a new version.
+    #[test]
+    fn format_version_1_of_the_snapshot_has_these_bytes() {
+        let mut cluster = Cluster::formed();
+        cluster
+            .create(CreateTopic { configs: vec![config("segment.ms", Some("5"))], ..topic("t", 1) })
+            .expect("created");
+        let expected: &[u8] = b"CTIM\0\x01\
+            \0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x03\
+            \0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\0\
+            \x01\0\0\0\x04test\
+            \0\0\0\x01\0\0\0\x10metadata.version\0\x1e\
+            \0\0\0\x01\0\0\0\x01\0\0\0\0\
+            \0\0\0\x01\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\x01\0\0\0\0\0\0\0\x01\x01\0\0\0\x01r\
+            \0\0\0\x01\0\0\0\x09PLAINTEXT\0\0\0\x09127.0.0.1\x23\x84\0\x02\
+            \0\0\0\x01\0\0\0\x01tt\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\
+            \0\0\0\x01\0\0\0\0\0\0\0\x01\0\0\0\x01\xff\xff\xff\xff\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\0\0\x01\
+            \0\0\0\x01\0\0\0\x0asegment.ms\0\0\0\x015";
+        let bytes = cluster.0.encode();
+        assert_eq!(&bytes[..bytes.len() - 4], expected);
+        for at in 0..bytes.len() {
+            assert!(Image::decode(&bytes[..at]).is_err(), "cut at {at}");
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert!(Image::decode(&damaged).is_err(), "byte {at}");
+        }
+    }
+
+    proptest! {
+        /// Whatever happens, replaying the same commands gives the same bytes, log ids only grow, and each live one leads to its partition.
+        #[test]
+        fn the_image_is_a_function_of_the_commands(steps in prop::collection::vec((0u8..8, 0u8..6, -1i32..4), 1..40)) {
+            let mut cluster = Cluster::formed();
+            let mut replayed = Cluster::formed();
+            for (step, name, partitions) in steps {
+                let name = ["a", "b", "a.b", "a_b", "c d", "e"][name as usize];
+                let command = match step {
+                    0 => started(1 + name.len() as u16),
+                    1 => Command::LeaseProducerIds { count: 10 },
+                    2 | 3 => match cluster.0.topic(name) {
+                        Some(topic) => Command::DeleteTopic { topic_id: topic.id },
+                        None => Command::DeleteTopic { topic_id: TopicId([9; 16]) },
+                    },
+                    _ => Command::CreateTopic(topic(name, partitions)),
+                };
+                let before = cluster.0.clone();
+                let checked = check(&before, &command);
+                let result = cluster.run(&command);
+                prop_assert_eq!(checked.is_ok(), result.is_ok());
+                let decoded = Command::decode(&command.encode()).expect("decodes");
+                prop_assert_eq!(replayed.run(&decoded), result);
+                prop_assert_eq!(replayed.0.encode(), cluster.0.encode());
+                prop_assert!(cluster.0.next_log_id >= before.next_log_id);
+                let mut live = 0;
+                for log in 1..cluster.0.next_log_id.0 {
+                    if let LogState::Live(topic, index) = cluster.0.log_state(LogId(log)) {
+                        live += 1;
+                        prop_assert_eq!(topic.partition(index).expect("there").log_id, LogId(log));
+                    }
+                }
+                prop_assert_eq!(live, cluster.0.partition_count());
+                prop_assert_eq!(cluster.0.topics().count(), cluster.0.topic_count());
+            }
+        }
+    }
+}
