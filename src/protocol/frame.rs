@@ -75,3 +75,57 @@ impl Frame {
         whole.freeze()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Records;
+    use crate::protocol::messages::fetch::{FetchableTopicResponse, PartitionData};
+    use crate::protocol::messages::{ApiVersionsResponse, FetchResponse, MetadataResponse};
+
+    fn length(frame: &Bytes) -> usize {
+        u32::from_be_bytes(frame[..LENGTH_BYTES].try_into().unwrap()) as usize
+    }
+
+    /// A client reads this answer before it knows what the broker speaks, so its header never changes (KIP-511).
+    #[test]
+    fn the_response_to_api_versions_has_no_tagged_fields_in_its_header() {
+        let response = ApiVersionsResponse { error_code: 35, ..Default::default() };
+        let old = Frame::response(ApiKey::ApiVersions, 0, 9, &response).into_bytes();
+        assert_eq!(&old[..], b"\x00\x00\x00\x0a\x00\x00\x00\x09\x00\x23\x00\x00\x00\x00");
+        let new = Frame::response(ApiKey::ApiVersions, 3, 9, &response).into_bytes();
+        assert_eq!(&new[..], b"\x00\x00\x00\x0c\x00\x00\x00\x09\x00\x23\x01\x00\x00\x00\x00\x00");
+        let other = Frame::response(ApiKey::Metadata, 9, 9, &MetadataResponse::default()).into_bytes();
+        assert_eq!((length(&other), other[8]), (other.len() - LENGTH_BYTES, 0));
+    }
+
+    #[test]
+    fn records_go_out_as_the_slices_they_came_in() {
+        let batches = [Bytes::from_static(b"one"), Bytes::from_static(b"two")];
+        let full = PartitionData { records: batches.iter().cloned().collect(), ..Default::default() };
+        let empty = PartitionData { records: Records::default(), ..Default::default() };
+        let topic = FetchableTopicResponse { partitions: vec![full, empty], ..Default::default() };
+        let response = FetchResponse { responses: vec![topic], ..Default::default() };
+        for version in [4, 11, 12, 18] {
+            let frame = Frame::response(ApiKey::Fetch, version, 1, &response);
+            assert_eq!(frame.parts[1].as_ptr(), batches[0].as_ptr());
+            assert_eq!(frame.parts[2].as_ptr(), batches[1].as_ptr());
+            assert_eq!(frame.parts.len(), 4);
+            let len = frame.byte_len();
+            let whole = frame.into_bytes();
+            assert_eq!((whole.len(), length(&whole)), (len, len - LENGTH_BYTES));
+        }
+    }
+
+    /// librdkafka refuses a response whose records have a length of -1.
+    #[test]
+    fn no_records_are_written_as_a_length_of_zero() {
+        let topic = FetchableTopicResponse { partitions: vec![PartitionData::default()], ..Default::default() };
+        let response = FetchResponse { responses: vec![topic], ..Default::default() };
+        let whole = Frame::response(ApiKey::Fetch, 11, 1, &response).into_bytes();
+        assert_eq!(whole[whole.len() - 4..], [0; 4]);
+        let whole = Frame::response(ApiKey::Fetch, 12, 1, &response).into_bytes();
+        // Records of no bytes, then no tagged fields of partition, topic and response.
+        assert_eq!(whole[whole.len() - 4..], [1, 0, 0, 0]);
+    }
+}

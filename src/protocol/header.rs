@@ -61,3 +61,41 @@ pub fn decode_response_header(reader: &mut Reader<'_>, api: ApiKey, version: i16
     }
     Ok(correlation_id)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn header(bytes: &[u8]) -> (Result<RequestHeader, DecodeError>, usize) {
+        let frame = Bytes::copy_from_slice(bytes);
+        let mut reader = Reader::new(&frame);
+        (decode_request_header(&mut reader), reader.left())
+    }
+
+    #[test]
+    fn a_header_has_tagged_fields_where_its_version_is_flexible() {
+        let (old, left) = header(b"\x00\x03\x00\x08\x00\x00\x00\x07\x00\x02me\x00");
+        let expected =
+            RequestHeader { api: ApiKey::Metadata, version: 8, correlation_id: 7, client_id: Some("me".into()) };
+        assert_eq!((old, left), (Ok(expected.clone()), 1));
+        let (new, left) = header(b"\x00\x03\x00\x09\x00\x00\x00\x07\x00\x02me\x01\x05\x01\xff");
+        assert_eq!((new, left), (Ok(RequestHeader { version: 9, ..expected }), 0));
+        let (anonymous, _) = header(b"\x00\x03\x00\x08\x00\x00\x00\x07\xff\xff");
+        assert_eq!(anonymous.unwrap().client_id, None);
+        assert_eq!(header(b"\x7f\xff\x00\x08\x00\x00\x00\x07\xff\xff").0, Err(DecodeError::UnknownApi(i16::MAX)));
+    }
+
+    /// A client from the future asks in a version that we do not have; its header must be read all the same (KIP-511).
+    #[test]
+    fn the_header_of_api_versions_is_read_in_any_version() {
+        for version in [0, 2, 3, 4, 5, 100, i16::MAX] {
+            let expected =
+                RequestHeader { api: ApiKey::ApiVersions, version, correlation_id: -3, client_id: Some("c".into()) };
+            let mut writer = Writer::default();
+            expected.encode(&mut writer);
+            let (found, left) = header(&writer.finish().concat());
+            assert_eq!((found, left), (Ok(expected), 0));
+        }
+    }
+}

@@ -5,12 +5,15 @@
 //! and record bytes are shared, never copied. Knows nothing of topics that exist, of sockets or of what an error means to the broker.
 
 mod message; // the declaration language
+#[cfg(test)]
+mod oracle; // every message and version against other codecs
 
 pub mod api_key; // which APIs there are, and from which version they are flexible
 pub mod error_code; // Kafka's error codes
 pub mod frame; // one response as it leaves: header bytes and shared slices
 pub mod header; // what stands before every request and response
 pub mod messages; // one file per API
+pub mod produce_walk; // the hot path's reading of a Produce request
 pub mod records; // record batches, carried unread
 pub mod schema; // a declaration as data, to be compared with Kafka's own
 pub mod text; // a cheap shared string

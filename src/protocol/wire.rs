@@ -372,3 +372,123 @@ impl Extend<u8> for Slots<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Four bytes once made a published codec reserve 2 GiB times the size of an element, before authentication, and the process ended.
+    #[test]
+    fn a_count_is_not_believed() {
+        for (bytes, flexible) in [(&[0x7f, 0xff, 0xff, 0xff][..], false), (&[0xff, 0xff, 0xff, 0xff, 0x0f][..], true)] {
+            let frame = Bytes::copy_from_slice(bytes);
+            let mut reader = Reader::new(&frame);
+            let count = reader.len(flexible).unwrap().unwrap();
+            assert!(count > i32::MAX as usize - 1);
+            assert!(matches!(reader.elements(count, 1), Err(DecodeError::Truncated { left: 0, .. })));
+        }
+    }
+
+    #[test]
+    fn no_more_is_reserved_than_a_bounded_number_of_elements() {
+        let frame = Bytes::from(vec![0; 10 * DECODE_RESERVE_MAX]);
+        let mut reader = Reader::new(&frame);
+        assert_eq!(reader.elements(3, 4), Ok(3));
+        assert_eq!(reader.elements(2 * DECODE_RESERVE_MAX, 4), Ok(DECODE_RESERVE_MAX));
+        assert!(matches!(reader.elements(3 * DECODE_RESERVE_MAX, 4), Err(DecodeError::Truncated { .. })));
+    }
+
+    #[test]
+    fn all_arrays_of_a_message_share_one_budget() {
+        let frame = Bytes::from(vec![0; REQUEST_ELEMENTS_MAX]);
+        let mut reader = Reader::new(&frame);
+        assert!(reader.elements(REQUEST_ELEMENTS_MAX - 1, 1).is_ok());
+        assert!(reader.elements(1, 1).is_ok());
+        assert_eq!(reader.elements(1, 1), Err(DecodeError::TooManyElements));
+    }
+
+    #[test]
+    fn an_overlong_number_is_told_from_one_that_ends_early() {
+        let read = |bytes: &'static [u8]| Reader::new(&Bytes::from_static(bytes)).uvarint();
+        assert_eq!(read(&[0xac, 0x02]), Ok(300));
+        assert_eq!(read(&[0x80, 0x80]), Err(DecodeError::Truncated { wanted: 1, left: 0 }));
+        assert_eq!(read(&[0x80, 0x80, 0x80, 0x80, 0x80, 0x01]), Err(DecodeError::Overlong));
+        assert_eq!(read(&[0xff, 0xff, 0xff, 0xff, 0x1f]), Err(DecodeError::Overlong));
+    }
+
+    #[test]
+    fn a_string_that_is_not_text_is_mended_as_kafka_does() {
+        let frame = Bytes::from_static(b"\x00\x03a\xffb\xff\xff");
+        let mut reader = Reader::new(&frame);
+        assert_eq!(reader.text(false).unwrap().unwrap(), "a\u{fffd}b");
+        assert_eq!(reader.text(false), Ok(None));
+        let longest = Bytes::from([&i16::MAX.to_be_bytes()[..], &[0xff; STRING_BYTES_MAX]].concat());
+        assert!(matches!(Reader::new(&longest).text(false), Err(DecodeError::StringTooLong(98_301))));
+        let compact = Bytes::from([&[0x81, 0x80, 0x02][..], &[b'a'; 0x8000]].concat());
+        assert_eq!(Reader::new(&compact).text(true), Err(DecodeError::StringTooLong(0x8000)));
+    }
+
+    #[test]
+    fn an_explanation_that_is_too_long_is_cut_at_a_character() {
+        let mut writer = Writer::default();
+        writer.text(Some(&"é".repeat(20_000)), false);
+        let bytes = Bytes::from(writer.finish().concat());
+        let text = Reader::new(&bytes).text(false).unwrap().unwrap().into_owned();
+        assert_eq!((text.len(), text.chars().all(|c| c == 'é')), (STRING_BYTES_MAX - 1, true));
+    }
+
+    #[test]
+    fn unknown_tagged_fields_are_skipped_and_known_ones_end_where_they_say() {
+        let frame = Bytes::from_static(&[2, 9, 3, 1, 2, 3, 5, 2, 0, 7, 0xee]);
+        let mut found = 0;
+        let mut reader = Reader::new(&frame);
+        let fields = |reader: &mut Reader<'_>, tag| {
+            if tag == 5 {
+                found = reader.i16()?;
+            }
+            Ok(tag == 5)
+        };
+        reader.tagged_fields(fields).unwrap();
+        assert_eq!((found, reader.left()), (7, 1));
+
+        let mut reader = Reader::new(&frame);
+        let short = reader.tagged_fields(|reader, tag| if tag == 9 { reader.i8().map(|_| true) } else { Ok(false) });
+        assert_eq!(short, Err(DecodeError::TagTooLong { tag: 9, left: 2 }));
+        let mut reader = Reader::new(&frame);
+        let long = reader.tagged_fields(|reader, _| reader.i32().map(|_| true));
+        assert_eq!(long, Err(DecodeError::Truncated { wanted: 4, left: 3 }));
+    }
+
+    #[test]
+    fn a_tagged_field_of_any_size_is_written_with_its_size() {
+        for len in [0, 1, 127, 128, 20_000] {
+            let mut writer = Writer::default();
+            writer.uvarint(1);
+            writer.tagged_field(300, |writer| writer.raw(&vec![7; len]));
+            let frame = Bytes::from(writer.finish().concat());
+            let mut reader = Reader::new(&frame);
+            let field = |reader: &mut Reader<'_>, tag| {
+                assert_eq!((tag, reader.left()), (300, len));
+                Ok(reader.take(len)?.iter().all(|byte| *byte == 7))
+            };
+            reader.tagged_fields(field).unwrap();
+            assert_eq!(reader.left(), 0);
+        }
+    }
+
+    #[test]
+    fn shared_slices_stand_where_they_were_put() {
+        let batch = Bytes::from_static(b"batch");
+        let mut writer = Writer::default();
+        writer.share(batch.clone());
+        writer.raw(b"ab");
+        writer.share(Bytes::new());
+        writer.share(batch.clone());
+        writer.share(batch.clone());
+        writer.raw(b"c");
+        assert_eq!(writer.written(), 18);
+        let parts = writer.finish();
+        assert_eq!(&parts[..], [&b"batch"[..], b"ab", b"batch", b"batch", b"c"]);
+        assert_eq!(parts[2].as_ptr(), batch.as_ptr());
+    }
+}

@@ -23,3 +23,84 @@ pub use list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
 pub use metadata::{MetadataRequest, MetadataResponse};
 pub use offset_for_leader_epoch::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 pub use produce::{ProduceRequest, ProduceResponse};
+
+use bytes::{Bytes, BytesMut};
+
+use super::api_key::ApiKey;
+use super::schema::Schema;
+use super::types::{Message, Wire};
+use super::wire::{DecodeError, Reader, Writer};
+
+/// A message without its type, for tests and tools that go over all of them.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    /// Kafka's name of it.
+    pub name: &'static str,
+    /// The API that it belongs to.
+    pub api: ApiKey,
+    /// The first version declared.
+    pub first: i16,
+    /// The last version declared.
+    pub last: i16,
+    /// The first flexible version.
+    pub flexible_from: i16,
+    /// The declaration as data.
+    pub schema: fn() -> Schema,
+    /// Decodes a body in the given version, and encodes what came of it.
+    pub recode: fn(&Bytes, i16) -> Result<Bytes, DecodeError>,
+}
+
+macro_rules! declared {
+    ($($api:ident: $request:ident, $response:ident;)+) => {
+        /// Every message that is declared: requests and responses taking turns, in ascending order of their API.
+        pub const DECLARED: &[Declared] = &[$(Declared::new::<$request>(ApiKey::$api), Declared::new::<$response>(ApiKey::$api)),+];
+    };
+}
+
+declared! {
+    Produce: ProduceRequest, ProduceResponse;
+    Fetch: FetchRequest, FetchResponse;
+    ListOffsets: ListOffsetsRequest, ListOffsetsResponse;
+    Metadata: MetadataRequest, MetadataResponse;
+    ApiVersions: ApiVersionsRequest, ApiVersionsResponse;
+    CreateTopics: CreateTopicsRequest, CreateTopicsResponse;
+    DeleteTopics: DeleteTopicsRequest, DeleteTopicsResponse;
+    InitProducerId: InitProducerIdRequest, InitProducerIdResponse;
+    OffsetForLeaderEpoch: OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
+    DescribeCluster: DescribeClusterRequest, DescribeClusterResponse;
+}
+
+impl Declared {
+    const fn new<M: Message + Wire>(api: ApiKey) -> Self {
+        assert!(M::FLEXIBLE_FROM == api.flexible_from(), "a message is flexible where the headers of its API are");
+        let versions = M::VERSIONS;
+        Self {
+            name: M::NAME,
+            api,
+            first: *versions.start(),
+            last: *versions.end(),
+            flexible_from: M::FLEXIBLE_FROM,
+            schema: M::schema,
+            recode: recode::<M>,
+        }
+    }
+
+    /// Whether this is the request of its API.
+    pub fn is_request(&self) -> bool {
+        self.name.ends_with("Request")
+    }
+}
+
+fn recode<M: Message>(body: &Bytes, version: i16) -> Result<Bytes, DecodeError> {
+    let message = M::decode(&mut Reader::new(body), version)?;
+    let mut writer = Writer::default();
+    message.encode(&mut writer, version);
+    Ok(writer
+        .finish()
+        .into_iter()
+        .fold(BytesMut::new(), |mut whole, part| {
+            whole.extend_from_slice(&part);
+            whole
+        })
+        .freeze())
+}
