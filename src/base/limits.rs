@@ -57,3 +57,32 @@ pub const FETCH_SESSIONS_PER_CORE_MAX: usize = 1000;
 pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 256 << 20;
 /// Bytes after which a long computation on a core gives way to others.
 pub const YIELD_BYTES: usize = 256 << 10;
+
+/// Segments of one log at most.
+pub const SEGMENTS_PER_LOG_MAX: usize = 1 << 20;
+/// Leader epochs remembered per log at most.
+pub const EPOCHS_PER_LOG_MAX: usize = 1 << 20;
+/// Bytes of producer state that a log's checkpoint may hold.
+pub const PRODUCER_STATE_BYTES_MAX: usize = 16 << 20;
+/// Bytes of one write that drains batches into a segment.
+pub const DRAIN_BUFFER_BYTES: usize = 1 << 20;
+/// Drain buffers of a core, which also bounds its segment writes in flight.
+pub const DRAIN_BUFFERS: usize = 4;
+/// Logs that a core drains at the same time.
+pub const DRAINS_AT_ONCE: usize = 8;
+/// Bytes of batches that one step of a drain takes, unless a single batch is larger. A log's drained offset moves after each step.
+pub const DRAIN_STEP_BYTES: usize = 16 << 20;
+/// Bytes of space allocated ahead of a segment's logical end at most.
+pub const SEGMENT_ALLOCATE_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of space allocated ahead of a segment's logical end at least.
+pub const SEGMENT_ALLOCATE_BYTES_MIN: u64 = 1 << 20;
+/// Flushes of segment files and directories that a core has in flight.
+pub const FLUSHES_AT_ONCE: usize = 32;
+/// Reads of history that a core has in flight. With [`SEGMENT_READ_BYTES_MAX`] this is the budget of catch-up reads.
+pub const SEGMENT_READS_AT_ONCE: usize = 8;
+/// Bytes of one read of history, unless a single batch is larger.
+pub const SEGMENT_READ_BYTES_MAX: usize = 1 << 20;
+/// Segment files that a core keeps open.
+pub const SEGMENT_FILES_OPEN_MAX: usize = 4096;
+const _: () = assert!(DRAIN_BUFFERS * DRAIN_BUFFER_BYTES <= 4 << 20, "draining has a few MiB per core");
+const _: () = assert!(DRAIN_BUFFER_BYTES.is_multiple_of(PAGE_BYTES));
