@@ -144,7 +144,9 @@ pub fn verify(place: Place, first: u64, bytes: &[u8], sums: &[u8], tail: Option<
         let in_file = kept.u32();
         let kept = match tail.filter(|tail| tail.block == block) {
             Some(tail) => tail.sum,
-            None => in_file.map_err(|_| (position, Fault::Malformed("the checksum file ends before the segment does")))?,
+            None => {
+                in_file.map_err(|_| (position, Fault::Malformed("the checksum file ends before the segment does")))?
+            }
         };
         let found = crc::extend(place.seed(block), data);
         if kept != found {

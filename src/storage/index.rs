@@ -158,7 +158,10 @@ impl Search {
 /// `offset` relative to `base`, as the files hold it.
 fn relative(base: Offset, offset: Offset) -> u32 {
     let distance = offset.0 - base.0;
-    assert!((0..=i64::from(i32::MAX)).contains(&distance), "offset {offset} does not fit a segment that begins at {base}");
+    assert!(
+        (0..=i64::from(i32::MAX)).contains(&distance),
+        "offset {offset} does not fit a segment that begins at {base}"
+    );
     distance as u32
 }
 

@@ -17,9 +17,7 @@ use super::checksums::TailSum;
 use super::index::{IndexTail, IndexedBatch, OFFSET_ENTRY_BYTES, TIME_ENTRY_BYTES};
 use super::log_checkpoint::LogCheckpoint;
 use super::segment::{ActiveSegment, Segment, TailBytes, page_ceil, page_floor};
-use crate::base::limits::{
-    DRAIN_STEP_BYTES, PAGE_BYTES, SEGMENT_ALLOCATE_BYTES_MAX, SEGMENT_ALLOCATE_BYTES_MIN,
-};
+use crate::base::limits::{DRAIN_STEP_BYTES, PAGE_BYTES, SEGMENT_ALLOCATE_BYTES_MAX, SEGMENT_ALLOCATE_BYTES_MIN};
 use crate::base::{LeaderEpoch, LogId, Offset, PartitionIndex, Timestamp, TopicId};
 
 /// What a log is told about itself.
@@ -92,6 +90,8 @@ pub struct Log {
     needed_seq: Option<u64>,
     /// What `needed_seq` will be when the flush in progress is done.
     flushing: Option<Option<u64>>,
+    /// The guard of the page that is being written again.
+    rewriting: Option<u64>,
     hints: [Option<Hint>; HINTS],
     next_hint: usize,
 }
@@ -164,6 +164,7 @@ impl Log {
             flushed: Mark { drained: checkpoint.drained, active },
             needed_seq: None,
             flushing: None,
+            rewriting: None,
             hints: [None; HINTS],
             next_hint: 0,
         }
@@ -171,7 +172,13 @@ impl Log {
 
     /// Takes in the next batch, in offset order, once it is durable. Recovery pushes the batches of the journal from the drained offset on.
     pub fn push(&mut self, batch: CachedBatch) {
-        assert!(batch.base >= self.end, "log {}: batch {} was pushed, the log ends at {}", self.spec.id, batch.base, self.end);
+        assert!(
+            batch.base >= self.end,
+            "log {}: batch {} was pushed, the log ends at {}",
+            self.spec.id,
+            batch.base,
+            self.end
+        );
         self.end = batch.last.plus(1);
         self.start_epoch(batch.epoch, batch.base);
         self.needed_seq.get_or_insert(batch.seq);
@@ -417,7 +424,10 @@ impl Log {
             return TimestampPlan::Disk(range);
         }
         let mut cached = self.cache.all().filter(|batch| batch.last >= from && batch.base < up_to);
-        cached.find(|batch| batch.max_timestamp >= timestamp).cloned().map_or(TimestampPlan::None, TimestampPlan::Cached)
+        cached
+            .find(|batch| batch.max_timestamp >= timestamp)
+            .cloned()
+            .map_or(TimestampPlan::None, TimestampPlan::Cached)
     }
 
     /// The largest timestamp of the log; none in an empty log.
@@ -628,12 +638,17 @@ impl Log {
         self.drained = step.batches.last().map_or(self.drained, |batch| batch.last.plus(1));
         self.cache.drained(self.drained);
         self.touched(after.base);
-        if let Some(guard) = guard.filter(|_| step.rewritten_page().is_some()) {
-            self.needed_seq = Some(self.needed_seq.map_or(guard, |seq| seq.min(guard)));
-            if let Some(next) = &mut self.flushing {
-                *next = Some(next.map_or(guard, |seq| seq.min(guard)));
-            }
+        if let Some(next) = &mut self.flushing {
+            *next = oldest(*next, self.rewriting);
         }
+        self.rewriting = None;
+    }
+
+    /// The last page is about to be written again. Until a flush that begins after that write, a crash may tear it, and then needs the journal from
+    /// `guard` on.
+    pub fn rewriting(&mut self, guard: Option<u64>) {
+        self.rewriting = guard;
+        self.needed_seq = oldest(self.needed_seq, guard);
     }
 
     /// The journal took the bytes of the last page again, in the block with the sequence `seq`.
@@ -663,7 +678,7 @@ impl Log {
     /// What to flush. `None`: nothing changed since the last one.
     pub fn begin_flush(&mut self) -> Option<FlushStep> {
         let mark = Mark { drained: self.drained, active: self.active };
-        let needed = self.oldest_undrained_seq();
+        let needed = oldest(self.oldest_undrained_seq(), self.rewriting);
         let clean = self.dirty.segments.is_empty() && !self.dirty.directory && !self.dirty.parents;
         if clean && mark == self.flushed && self.needed_seq == needed {
             return None;
@@ -691,7 +706,8 @@ impl Log {
             active.tail_guard = guard;
             self.allocated = active.bytes;
             self.tail = Some(tail);
-            self.touched(active.base);
+            let base = active.base;
+            self.touched(base);
         }
         self.epochs_unwritten = !self.epochs.is_empty();
         self.dirty.directory = true;
@@ -753,6 +769,11 @@ impl Log {
         }
         Some(text)
     }
+}
+
+/// The smaller of two sequences, where there are any.
+fn oldest(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    one.into_iter().chain(other).min()
 }
 
 /// The oldest sequence among the new batches that have bytes in the last page; `None` when that page is whole.

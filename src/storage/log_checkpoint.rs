@@ -66,7 +66,8 @@ pub enum LogCheckpointFault {
 impl LogCheckpoint {
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(192 + self.sealed.len() * 24 + self.epochs.len() * 12 + self.producer_state.len());
+        let mut out =
+            Vec::with_capacity(192 + self.sealed.len() * 24 + self.epochs.len() * 12 + self.producer_state.len());
         out.extend(VERSION.to_be_bytes());
         out.extend(self.log.0.to_be_bytes());
         for offset in [self.log_start, self.high, self.drained] {

@@ -5,7 +5,17 @@
 //! The rules come from the storage contract (`ARCHITECTURE.md` names it); only `drive` awaits.
 
 pub mod drive; // the only part that waits for a disk
+pub mod log; // one replica's stored state: what to read, drain, roll and flush
+
+pub mod cache; // the newest batches, in memory
+pub mod checksums; // the checksum file of a segment
+pub mod index; // Kafka's offset and time index
+pub mod log_checkpoint; // what a checkpoint keeps of one log
+pub mod segment; // one segment, and when the next begins
 
 mod error; // what can be wrong with a disk
 
+pub use cache::CachedBatch;
 pub use error::{Fault, StorageError};
+pub use log::{Log, LogOptions, LogSpec, ReadPlan};
+pub use log_checkpoint::{LogCheckpoint, LogCheckpointFault};

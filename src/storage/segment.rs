@@ -43,7 +43,15 @@ pub struct ActiveSegment {
 impl ActiveSegment {
     /// An empty segment.
     pub fn new(base: Offset, created: Timestamp) -> Self {
-        Self { base, bytes: 0, created, first_timestamp: None, index: IndexState::new(base), tail_sum: 0, tail_guard: None }
+        Self {
+            base,
+            bytes: 0,
+            created,
+            first_timestamp: None,
+            index: IndexState::new(base),
+            tail_sum: 0,
+            tail_guard: None,
+        }
     }
 
     /// What it is once it takes no more batches.
@@ -52,7 +60,14 @@ impl ActiveSegment {
     }
 
     /// Whether a batch of `bytes` bytes must go into a new segment. As `LogSegment.shouldRoll` of Kafka 4.3; an empty segment takes any batch.
-    pub fn must_roll(&self, options: &LogOptions, last: Offset, max_timestamp: Timestamp, bytes: u64, now: Timestamp) -> bool {
+    pub fn must_roll(
+        &self,
+        options: &LogOptions,
+        last: Offset,
+        max_timestamp: Timestamp,
+        bytes: u64,
+        now: Timestamp,
+    ) -> bool {
         if self.bytes == 0 {
             return false;
         }
@@ -79,10 +94,8 @@ impl ActiveSegment {
 
     /// The checksum to go on with at the logical end.
     pub fn partial_sum(&self, log: LogId) -> u32 {
-        self.tail_block().map_or_else(
-            || Place { log, base: self.base }.seed(self.bytes / BLOCK_BYTES as u64),
-            |tail| tail.sum,
-        )
+        self.tail_block()
+            .map_or_else(|| Place { log, base: self.base }.seed(self.bytes / BLOCK_BYTES as u64), |tail| tail.sum)
     }
 }
 
@@ -153,7 +166,11 @@ mod tests {
         LogOptions { segment_bytes: 1000, segment_ms: 500, index_interval_bytes: 4096, segment_index_bytes: 1 << 20 };
 
     fn filled(bytes: u64, first: i64) -> ActiveSegment {
-        ActiveSegment { bytes, first_timestamp: Some(Timestamp(first)), ..ActiveSegment::new(Offset(10), Timestamp(7000)) }
+        ActiveSegment {
+            bytes,
+            first_timestamp: Some(Timestamp(first)),
+            ..ActiveSegment::new(Offset(10), Timestamp(7000))
+        }
     }
 
     #[test]
@@ -167,7 +184,10 @@ mod tests {
         assert!(!roll(&filled(900, -1), 20, 5, 100, 7500), "no timestamps: the wall clock counts");
         assert!(roll(&filled(900, -1), 20, 5, 100, 7501));
         assert!(roll(&filled(900, 100), 10 + (1 << 31), 100, 1, 0), "the relative offset is full");
-        assert!(!roll(&ActiveSegment::new(Offset(10), Timestamp(0)), 20, 600, 5000, 9000), "an empty one takes anything");
+        assert!(
+            !roll(&ActiveSegment::new(Offset(10), Timestamp(0)), 20, 600, 5000, 9000),
+            "an empty one takes anything"
+        );
     }
 
     #[test]
@@ -175,7 +195,13 @@ mod tests {
         let path = file_path(Path::new("d"), Offset(4711), Kind::TimeIndex);
         assert_eq!(path, Path::new("d/00000000000000004711.timeindex"));
         assert_eq!(parse_file_name("00000000000000004711.timeindex"), Some((Offset(4711), Kind::TimeIndex)));
-        for other in ["4711.log", "partition.metadata", "00000000000000004711.log.tmp", "0000000000000000471x.log", "leader-epoch-checkpoint"] {
+        for other in [
+            "4711.log",
+            "partition.metadata",
+            "00000000000000004711.log.tmp",
+            "0000000000000000471x.log",
+            "leader-epoch-checkpoint",
+        ] {
             assert_eq!(parse_file_name(other), None, "{other}");
         }
     }

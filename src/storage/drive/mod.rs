@@ -1,1 +1,107 @@
 //! The sequences that wait for a disk. What to do is decided by the pure files of `storage`; here it is carried out over `io`.
+
+mod files; // segment files, kept open within a bound
+mod permits; // bounds on what is in flight
+mod read; // verified reads of history
+mod recover_tail; // the end of a log after a crash
+mod write_out; // from memory into segments, and flushing them
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use recover_tail::{Recovering, TailPiece};
+
+use super::StorageError;
+use super::checksums::Place;
+use super::log::Log;
+use super::segment::{Kind, file_path};
+use crate::base::limits::{DRAIN_BUFFER_BYTES, DRAIN_BUFFERS, DRAINS_AT_ONCE, FLUSHES_AT_ONCE, SEGMENT_READS_AT_ONCE};
+use crate::base::{LogId, Offset};
+use crate::io::Io;
+use crate::io::buffer::Pool;
+use files::Files;
+use permits::Permits;
+
+/// What the segments part needs of the core that owns the logs. A handle; clones are the same core.
+pub trait Host: Clone + 'static {
+    /// Runs `with` on a log of this core. `None`: there is no such log (any more).
+    fn with_log<R>(&self, log: LogId, with: impl FnOnce(&mut Log) -> R) -> Option<R>;
+
+    /// Puts the bytes of a segment's last, partial page into the journal again and waits until they are durable there. Gives the sequence of the
+    /// oldest block that holds them; `None`: the journal takes nothing now (recovery), and the segment is rolled instead.
+    fn journal_tail_page(&self, page: TailPage) -> impl Future<Output = Result<Option<u64>, StorageError>>;
+
+    /// Sequence of the oldest block in a journal file that is not recyclable. A file whose recycling has begun, by a flush whose checkpoint will leave
+    /// it out, counts as recyclable already.
+    fn oldest_journal_seq(&self) -> u64;
+}
+
+/// The bytes of the last, partial page of a segment, on their way into the journal.
+#[derive(Clone, Debug)]
+pub struct TailPage {
+    /// The log.
+    pub log: LogId,
+    /// Base offset of the segment.
+    pub segment: Offset,
+    /// Where the page begins in the segment.
+    pub position: u64,
+    /// Its bytes up to the logical end of the segment.
+    pub bytes: Bytes,
+}
+
+/// One core's way to its segments. A handle; clones are the same.
+#[derive(Clone)]
+pub struct Drive {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    io: Io,
+    /// The UUID of the data directory.
+    directory: [u8; 16],
+    files: Files,
+    pool: Pool,
+    buffers: Rc<Permits>,
+    drains: Rc<Permits>,
+    flushes: Rc<Permits>,
+    reads: Rc<Permits>,
+}
+
+impl Drive {
+    /// For the core of `io`. `directory` is the UUID of the data directory, which every checksum file names.
+    pub fn new(io: Io, directory: [u8; 16]) -> Self {
+        let inner = Inner {
+            files: Files::new(io.clone()),
+            io,
+            directory,
+            pool: Pool::new(DRAIN_BUFFERS * DRAIN_BUFFER_BYTES),
+            buffers: Permits::new(DRAIN_BUFFERS),
+            drains: Permits::new(DRAINS_AT_ONCE),
+            flushes: Permits::new(FLUSHES_AT_ONCE),
+            reads: Permits::new(SEGMENT_READS_AT_ONCE),
+        };
+        Self { inner: Rc::new(inner) }
+    }
+}
+
+/// One segment of one log, by name.
+#[derive(Clone, Debug)]
+struct Target {
+    log: LogId,
+    directory: Arc<Path>,
+    base: Offset,
+}
+
+impl Target {
+    fn path(&self, kind: Kind) -> PathBuf {
+        file_path(&self.directory, self.base, kind)
+    }
+
+    fn place(&self) -> Place {
+        Place { log: self.log, base: self.base }
+    }
+}

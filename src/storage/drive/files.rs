@@ -1,0 +1,72 @@
+//! The segment files of one core, kept open within a bound. Opened when somebody needs them, closed when others were used since.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+
+use super::Target;
+use crate::base::limits::SEGMENT_FILES_OPEN_MAX;
+use crate::base::{LogId, Map, Offset};
+use crate::io::{File, Io, Open};
+use crate::storage::segment::Kind;
+
+pub(super) struct Files {
+    io: Io,
+    open: RefCell<Map<(LogId, Offset, Kind), Opened>>,
+    uses: Cell<u64>,
+}
+
+struct Opened {
+    file: File,
+    used: u64,
+}
+
+impl Files {
+    pub(super) fn new(io: Io) -> Self {
+        Self { io, open: RefCell::default(), uses: Cell::new(0) }
+    }
+
+    /// A file of a segment. The `.log` file goes past the page cache; the small ones beside it do not.
+    pub(super) async fn file(&self, target: &Target, kind: Kind) -> io::Result<File> {
+        let key = (target.log, target.base, kind);
+        if let Some(opened) = self.open.borrow_mut().get_mut(&key) {
+            opened.used = self.next_use();
+            return Ok(opened.file.clone());
+        }
+        let how = Open { write: true, direct: kind == Kind::Log, ..Open::default() };
+        let file = self.io.open(&target.path(kind), how).await?;
+        self.keep(key, &file);
+        Ok(file)
+    }
+
+    /// Makes a file of a new segment. What an earlier start left under its name is cut away.
+    pub(super) async fn create(&self, target: &Target, kind: Kind) -> io::Result<File> {
+        let how = Open { write: true, create: true, direct: kind == Kind::Log, ..Open::default() };
+        let file = self.io.open(&target.path(kind), how).await?;
+        if file.len().await? > 0 {
+            file.set_len(0).await?;
+        }
+        self.keep((target.log, target.base, kind), &file);
+        Ok(file)
+    }
+
+    /// Closes the files of a log.
+    pub(super) fn forget(&self, log: LogId) {
+        self.open.borrow_mut().retain(|(of, ..), _| *of != log);
+    }
+
+    fn keep(&self, key: (LogId, Offset, Kind), file: &File) {
+        let mut open = self.open.borrow_mut();
+        if open.len() >= SEGMENT_FILES_OPEN_MAX {
+            let mut uses: Vec<u64> = open.values().map(|opened| opened.used).collect();
+            let (_, oldest_quarter, _) = uses.select_nth_unstable(SEGMENT_FILES_OPEN_MAX / 4);
+            let oldest_quarter = *oldest_quarter;
+            open.retain(|_, opened| opened.used > oldest_quarter);
+        }
+        open.insert(key, Opened { file: file.clone(), used: self.next_use() });
+    }
+
+    fn next_use(&self) -> u64 {
+        self.uses.set(self.uses.get() + 1);
+        self.uses.get()
+    }
+}
