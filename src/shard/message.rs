@@ -184,6 +184,8 @@ pub(super) enum Ask {
     Wait { logs: Vec<(LogId, Offset)>, deadline: Mono },
     ListOffset { log: LogId, spec: OffsetSpec, current_epoch: LeaderEpoch },
     EpochEnd { log: LogId, current_epoch: LeaderEpoch, epoch: LeaderEpoch },
+    /// Ends the wait that this core asked for with `token`.
+    Cancel { token: u32 },
     Command(Command),
     Image { image: Arc<Image>, events: Arc<Vec<Event>> },
 }
@@ -199,9 +201,9 @@ pub(super) enum Answer {
     Produced(SmallVec<[Result<Appended, ProduceError>; 4]>),
     Planned(Vec<Result<Planned, ReadError>>),
     Read(Vec<Result<ReadDone, ReadError>>),
-    Waited,
     ListedOffset(Result<ListedOffset, ReadError>),
     EpochEnd(Result<EpochEnd, ReadError>),
     Command(Box<Result<Outcome, CommandError>>),
-    Image,
+    /// Nothing more to say.
+    Done,
 }

@@ -1,20 +1,330 @@
-//! Room under construction.
+//! One core: all that it owns, and what carries plans out.
+//!
+//! Always true: state is reached only through `Shard::with`, a synchronous closure, so no borrow crosses an await; a partition has one
+//! writer, the core that [`crate::cluster::placement`] names; an offset is reserved and its batch copied into the journal in one step;
+//! nothing is answered before the ticket of its journal block is due. Knows nothing of sockets or of Kafka's messages.
 
-// The public face, while the room is being built (message.rs holds the types and joins the build when `cluster` and `partition` stand):
-//
-// impl Shard {
-//     pub fn io(&self) -> &Io;
-//     pub fn id(&self) -> ShardId;
-//     pub fn image(&self) -> Arc<Image>;
-//     pub fn produce(&self, batches: SmallVec<[ProduceBatch; 4]>) -> Produced;            // synchronous; answers in the same order
-//     pub async fn fetch_plan(&self, specs: Vec<FetchSpec>) -> Vec<Result<Planned, ReadError>>;     // same order
-//     pub async fn fetch_read(&self, specs: Vec<ReadSpec>) -> Vec<Result<ReadDone, ReadError>>;     // same order
-//     pub async fn fetch_wait(&self, logs: Vec<(LogId, Offset)>, deadline: Mono);   // ends when any log grows past its offset or goes away, at the deadline, or when stopping
-//     pub async fn list_offset(&self, log: LogId, spec: OffsetSpec, current_epoch: LeaderEpoch) -> Result<ListedOffset, ReadError>;
-//     pub async fn epoch_end(&self, log: LogId, current_epoch: LeaderEpoch, epoch: LeaderEpoch) -> Result<EpochEnd, ReadError>;
-//     pub async fn command(&self, command: Command) -> Result<Outcome, CommandError>;
-//     pub async fn next_producer_id(&self) -> Result<ProducerId, CommandError>;
-//     pub fn is_stopping(&self) -> bool;
-//     pub async fn stopping(&self);    // resolves when the broker begins to stop
-// }
-// impl Produced { pub async fn wait(self) -> SmallVec<[Result<Appended, ProduceError>; 4]>; }   // durable when it returns
+mod append; // offsets, journal, answers
+mod cache; // how much of the journal stays in memory
+mod message; // what travels between cores
+mod metadata; // the command log, on core 0, and its image on every core
+mod read; // fetch plans and reads
+mod recover; // from a data directory to the state of each core
+mod router; // requests to the owning core, replies back
+mod tasks; // draining, checkpoints, growth, idle journal
+mod waiters; // what waits, and what ends the wait
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use crate::base::{LogId, Map, ProducerId, ShardId};
+use crate::cluster::{Command, Image, Outcome, TopicSettings, placement};
+use crate::io::Io;
+use crate::storage::drive::Notify;
+use crate::partition::Partition;
+use crate::storage::drive::journal::JournalFiles;
+use crate::storage::journal::{CommittedBlock, Journal, Ticket};
+use crate::storage::{Log, StorageError};
+
+pub use message::{
+    Appended, CommandError, Diverging, EpochEnd, FetchSpec, ListedOffset, Marks, OffsetSpec, Planned, ProduceBatch,
+    ProduceError, ReadDone, ReadError, ReadSpec,
+};
+pub use recover::{BootError, BootSummary, Booted, CoreSeed, Layout, boot};
+pub use router::{MeshSeat, mesh};
+pub use waiters::{Answers, ProduceTicket};
+
+use append::{Due, Origin, Part};
+use cache::Cache;
+use message::{Answer, Ask, Reply, Request};
+use router::Mesh;
+use waiters::{Pending, Signal, Stop};
+
+/// How a core behaves. Every field has a safe default.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bytes of drained journal blocks that a core keeps in memory for consumers at the tail.
+    pub cache_bytes: usize,
+    /// Bytes of all journal files of a core together.
+    pub journal_bytes: u64,
+    /// Bytes of one journal file.
+    pub journal_file_bytes: u64,
+    /// Journal blocks in flight at most.
+    pub journal_depth: usize,
+    /// Bytes of a block at most.
+    pub journal_block_bytes: usize,
+    /// With a block in flight, the open one is written early once it holds this much.
+    pub journal_threshold: usize,
+    /// What holds for topics that say nothing else.
+    pub topics: TopicSettings,
+    /// A producer that was silent for so long is forgotten (`producer.id.expiration.ms`).
+    pub producer_expiration_ms: i64,
+    /// A deliberate defect, for the simulation to find.
+    pub defect: Option<Defect>,
+}
+
+/// Mistakes that the simulation must catch. Not reachable from the command line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Defect {
+    /// Produce requests are answered when they are appended, not when they are durable.
+    AnswersBeforeDurable,
+    /// The answer to a repeated batch does not wait for the original.
+    DuplicateAnswersAtOnce,
+    /// Journal files are recycled before the segments are flushed.
+    RecyclesBeforeFlush,
+    /// Journal files are recycled before the checkpoint is durable.
+    RecyclesBeforeCheckpoint,
+    /// Recovery takes blocks behind the first gap.
+    RecoversBehindFrontier,
+    /// Recovery forgets what producers sent.
+    ForgetsProducers,
+    /// A partial tail page is rewritten although the journal no longer has its bytes.
+    UnguardedTailPage,
+    /// The high watermark moves at append.
+    ReadsBeforeDurable,
+    /// A deleted topic's directories go before the deletion is durable.
+    DeletesBeforeDurable,
+    /// The leader epoch stays over a restart.
+    KeepsLeaderEpoch,
+}
+
+/// A partition's replica on its core.
+pub(super) struct Replica {
+    pub partition: Partition,
+    pub log: Log,
+    waiting: SmallVec<[Rc<Signal>; 2]>,
+}
+
+impl Replica {
+    fn new(partition: Partition, log: Log) -> Self {
+        Self { partition, log, waiting: SmallVec::new() }
+    }
+
+    /// Ends every wait for more of this log. Waits are one-shot.
+    fn wake(&mut self) {
+        self.waiting.drain(..).for_each(|signal| signal.fire());
+    }
+
+    fn wait(&mut self, signal: Rc<Signal>) {
+        self.waiting.retain(|signal| !signal.has_fired() && Rc::strong_count(signal) > 1);
+        self.waiting.push(signal);
+    }
+}
+
+/// Everything that one core owns.
+pub(super) struct State {
+    options: Options,
+    image: Arc<Image>,
+    journal: Journal,
+    replicas: Map<LogId, Replica>,
+    cache: Cache,
+    /// Logs whose topic is deleted, until their directories may go.
+    deletions: VecDeque<(Ticket, Log)>,
+    due: VecDeque<Due>,
+    backlog: VecDeque<Part>,
+    /// The broker's own entries whose durability somebody waits for.
+    control_waiters: Vec<(Ticket, Rc<Signal>)>,
+    committed_scratch: Vec<CommittedBlock>,
+    producer_ids: std::ops::Range<i64>,
+    journal_wake: Notify,
+    drain_wake: Notify,
+    mesh: Rc<Mesh>,
+}
+
+/// One core, as everything that runs on it holds it.
+#[derive(Clone)]
+pub struct Shard(Rc<Inner>);
+
+struct Inner {
+    io: Io,
+    id: ShardId,
+    mesh: Rc<Mesh>,
+    state: RefCell<State>,
+    files: JournalFiles,
+    stop: Stop,
+    failed: Cell<bool>,
+    on_failure: Box<dyn Fn(&StorageError)>,
+    metadata: Option<metadata::Metadata>,
+    image_changed: Notify,
+    home: Rc<recover::Home>,
+}
+
+impl Shard {
+    /// This core's door to the world.
+    pub fn io(&self) -> &Io {
+        &self.0.io
+    }
+
+    /// Which core this is.
+    pub fn id(&self) -> ShardId {
+        self.0.id
+    }
+
+    /// The cluster's metadata, as this core knows it.
+    pub fn image(&self) -> Arc<Image> {
+        self.with(|state| state.image.clone())
+    }
+
+    /// Appends batches, in order. Synchronous: when this returns their order among all batches of this core is fixed; the ticket resolves
+    /// with an answer to each, in the same order, once all are durable or refused.
+    pub fn produce(&self, batches: SmallVec<[ProduceBatch; 4]>) -> ProduceTicket {
+        let mut parts: SmallVec<[(ShardId, SmallVec<[u16; 4]>, SmallVec<[ProduceBatch; 4]>); 2]> = SmallVec::new();
+        let total = batches.len();
+        for (place, batch) in (0u16..).zip(batches) {
+            let owner = self.owner(batch.log);
+            let part = match parts.iter_mut().position(|(shard, ..)| *shard == owner) {
+                Some(at) => &mut parts[at],
+                None => {
+                    parts.push((owner, SmallVec::new(), SmallVec::new()));
+                    parts.last_mut().expect("just pushed")
+                }
+            };
+            part.1.push(place);
+            part.2.push(batch);
+        }
+        let pending = Pending::new(total, parts.len());
+        for (owner, places, batches) in parts {
+            if owner == self.id() {
+                let origin = Origin::Here { pending: pending.clone(), places };
+                self.take_part(origin, batches);
+            } else {
+                self.0.mesh.produce(owner, Ask::Produce(batches), pending.clone(), places);
+            }
+        }
+        ProduceTicket(pending)
+    }
+
+    /// Carries out a metadata command. When this returns it is durable, and every core knows it.
+    pub async fn command(&self, command: Command) -> Result<Outcome, CommandError> {
+        if let Some(metadata) = &self.0.metadata {
+            return metadata.submit(command).await;
+        }
+        match self.0.mesh.call(ShardId(0), Ask::Command(command)).await {
+            Answer::Command(outcome) => *outcome,
+            other => unreachable!("a command was answered with {other:?}"),
+        }
+    }
+
+    /// A producer id that was never given out before.
+    pub async fn next_producer_id(&self) -> Result<ProducerId, CommandError> {
+        /// Ids leased by a core at a time.
+        const LEASE: u32 = 1000;
+        loop {
+            if let Some(id) = self.with(|state| state.producer_ids.next()) {
+                return Ok(ProducerId(id));
+            }
+            if let Outcome::Leased { first, count } = self.command(Command::LeaseProducerIds { count: LEASE }).await? {
+                self.with(|state| state.producer_ids = first.0..first.0 + i64::from(count));
+            }
+        }
+    }
+
+    /// Whether the broker has begun to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.0.stop.has_begun()
+    }
+
+    /// Resolves when the broker begins to stop.
+    pub async fn stopping(&self) {
+        self.0.stop.begun().await;
+    }
+
+    /// Begins to stop: parked requests end at once.
+    pub fn begin_stop(&self) {
+        self.0.stop.begin();
+    }
+
+    pub(super) fn with<R>(&self, look: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.0.state.try_borrow_mut().expect("a core's state is never entered twice");
+        look(&mut state)
+    }
+
+    fn owner(&self, log: LogId) -> ShardId {
+        placement(log, self.0.mesh.cores())
+    }
+
+    fn take_part(&self, origin: Origin, batches: SmallVec<[ProduceBatch; 4]>) {
+        let now = self.io().wall_clock();
+        let part = Part { origin, batches: batches.into_iter().collect(), answers: Answers::new(), ticket: None };
+        self.with(|state| state.take_part(now, part));
+    }
+
+    /// Answers the requests of other cores as long as the broker runs.
+    fn spawn_lanes(
+        &self,
+        mut requests: crate::io::Receiver<Request>,
+        mut replies: crate::io::Receiver<Reply>,
+    ) {
+        let shard = self.clone();
+        self.io().spawn(async move {
+            while let Some(request) = requests.recv().await {
+                shard.serve(request);
+            }
+        });
+        let mesh = self.0.mesh.clone();
+        self.io().spawn(async move {
+            while let Some(reply) = replies.recv().await {
+                mesh.settle(reply);
+            }
+        });
+    }
+
+    /// One request of another core. What can be answered at once is; the rest gets a task.
+    fn serve(&self, request: Request) {
+        let Request { from, token, ask } = request;
+        let answer = match ask {
+            Ask::Produce(batches) => return self.take_part(Origin::There { shard: from, token }, batches),
+            Ask::Plan(specs) => Answer::Planned(self.plan_here(&specs)),
+            Ask::EpochEnd { log, current_epoch, epoch } => {
+                Answer::EpochEnd(self.epoch_end_here(log, current_epoch, epoch))
+            }
+            Ask::Cancel { token } => {
+                self.cancel_wait(from, token);
+                Answer::Done
+            }
+            Ask::Image { image, events } => {
+                self.take_image(image, &events);
+                Answer::Done
+            }
+            waits @ (Ask::Read(_) | Ask::Wait { .. } | Ask::ListOffset { .. } | Ask::Command(_)) => {
+                let shard = self.clone();
+                self.io().spawn(async move {
+                    let answer = shard.answer_later(from, token, waits).await;
+                    shard.0.mesh.reply(from, Reply { token, answer });
+                });
+                return;
+            }
+        };
+        self.0.mesh.reply(from, Reply { token, answer });
+    }
+
+    async fn answer_later(&self, from: ShardId, token: u32, ask: Ask) -> Answer {
+        match ask {
+            Ask::Read(specs) => Answer::Read(self.read_here(specs).await),
+            Ask::Wait { logs, deadline } => {
+                self.wait_for_other_core(from, token, logs, deadline).await;
+                Answer::Done
+            }
+            Ask::ListOffset { log, spec, current_epoch } => {
+                Answer::ListedOffset(self.list_offset_here(log, spec, current_epoch).await)
+            }
+            Ask::Command(command) => Answer::Command(Box::new(self.command(command).await)),
+            other => unreachable!("{other:?} is answered at once"),
+        }
+    }
+
+    /// Nothing may be acknowledged any more: says so once and lets the owner of the process end it.
+    fn fail(&self, error: &StorageError) {
+        if !self.0.failed.replace(true) {
+            (self.0.on_failure)(error);
+        }
+    }
+}
+
+/// How long a broker that is asked to stop waits for requests that are under way.
+pub const STOP_GRACE: Duration = Duration::from_secs(5);

@@ -1,0 +1,166 @@
+//! The appending side of a core: offsets are reserved and batches copied into the journal here, and answered once they are durable.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use smallvec::SmallVec;
+
+use super::State;
+use super::message::{Answer, Appended, ProduceBatch, ProduceError, Reply};
+use super::waiters::{Answers, Pending};
+use crate::base::{LogId, ShardId, Timestamp};
+use crate::partition::Decision;
+use crate::record;
+use crate::storage::CachedBatch;
+use crate::storage::journal::{Committed, CommittedBlock, Head, Kind, Ticket};
+
+/// Who gets the answers to a part of a produce request.
+#[derive(Debug)]
+pub(super) enum Origin {
+    /// A connection of this core; `places` says which batches of its request these are.
+    Here { pending: Rc<Pending>, places: SmallVec<[u16; 4]> },
+    /// Another core.
+    There { shard: ShardId, token: u32 },
+}
+
+/// A part that waits for room in the journal. Its first batches may be appended already.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub origin: Origin,
+    pub batches: VecDeque<ProduceBatch>,
+    pub answers: Answers,
+    pub ticket: Option<Ticket>,
+}
+
+/// A part whose batches are appended and answered when the ticket is due.
+#[derive(Debug)]
+pub(super) struct Due {
+    ticket: Ticket,
+    origin: Origin,
+    answers: Answers,
+}
+
+impl State {
+    /// Takes a part in. Parts of one core are appended in the order in which they came, also over a wait for journal space.
+    pub(super) fn take_part(&mut self, now: Timestamp, part: Part) {
+        if self.backlog.is_empty() {
+            if let Some(part) = self.append_part(now, part) {
+                self.backlog.push_back(part);
+            }
+        } else {
+            self.backlog.push_back(part);
+        }
+    }
+
+    /// Goes on with the parts that wait for room.
+    pub(super) fn work_off_backlog(&mut self, now: Timestamp) {
+        while let Some(part) = self.backlog.pop_front() {
+            if let Some(part) = self.append_part(now, part) {
+                self.backlog.push_front(part);
+                return;
+            }
+        }
+    }
+
+    /// Appends as much of a part as the journal has room for; gives back what must wait.
+    fn append_part(&mut self, now: Timestamp, mut part: Part) -> Option<Part> {
+        while let Some(batch) = part.batches.front() {
+            if !self.journal.has_room(batch.batch.bytes.len()) {
+                self.drain_wake.notify();
+                return Some(part);
+            }
+            let batch = part.batches.pop_front().expect("front was there");
+            let answer = self.append(now, batch, &mut part.ticket);
+            part.answers.push(answer);
+        }
+        let Part { origin, answers, ticket, .. } = part;
+        match ticket {
+            Some(ticket) if !self.journal.is_durable(ticket) => {
+                self.due.push_back(Due { ticket, origin, answers });
+                self.journal_wake.notify();
+            }
+            _ => self.answer(origin, answers),
+        }
+        None
+    }
+
+    /// Sequence check, reservation and journal entry: one synchronous step.
+    fn append(
+        &mut self,
+        now: Timestamp,
+        item: ProduceBatch,
+        ticket: &mut Option<Ticket>,
+    ) -> Result<Appended, ProduceError> {
+        let ProduceBatch { log, batch, rules } = item;
+        let replica = self.replicas.get_mut(&log).ok_or(ProduceError::NoSuchLog)?;
+        let log_start = replica.partition.log_start();
+        match replica.partition.append(&batch.info, now, &rules).map_err(ProduceError::Refused)? {
+            Decision::Duplicate { base_offset, last_offset, log_append_time } => {
+                if replica.partition.durable() <= last_offset {
+                    *ticket = Some(self.journal.newest());
+                }
+                Ok(Appended { base_offset, log_append_time, log_start })
+            }
+            Decision::Append { base_offset, last_offset, leader_epoch, log_append_time } => {
+                let head =
+                    Head { first: base_offset, last: last_offset, epoch: leader_epoch, ..Head::about(Kind::Append, log) };
+                let appended = self.journal.append(head, &batch.bytes, |copy| {
+                    record::patch(copy, base_offset, leader_epoch, log_append_time);
+                });
+                *ticket = Some(appended);
+                Ok(Appended { base_offset, log_append_time, log_start })
+            }
+        }
+    }
+
+    /// A block is on disk: the offsets in it become durable and readable, and whoever waited for them is answered.
+    pub(super) fn block_written(&mut self, sequence: u64) {
+        let mut blocks = std::mem::take(&mut self.committed_scratch);
+        self.journal.written(sequence, |block| blocks.push(block));
+        for block in blocks.drain(..) {
+            self.block_committed(block);
+        }
+        self.committed_scratch = blocks;
+        let durable = self.journal.durable();
+        while let Some(due) = self.due.pop_front_if(|due| due.ticket.0 <= durable) {
+            self.answer(due.origin, due.answers);
+        }
+        if self.journal.used_bytes() * 2 >= self.journal.capacity() {
+            self.drain_wake.notify();
+        }
+        self.control_waiters.retain(|(ticket, signal)| {
+            let due = ticket.0 <= durable;
+            due.then(|| signal.fire());
+            !due
+        });
+    }
+
+    fn block_committed(&mut self, block: CommittedBlock) {
+        let mut logs: SmallVec<[LogId; 8]> = SmallVec::new();
+        for entry in block.entries {
+            if entry.head.kind == Kind::Append {
+                if logs.last() != Some(&entry.head.log) {
+                    logs.push(entry.head.log);
+                }
+                self.batch_durable(block.sequence, entry);
+            }
+        }
+        self.cache.remember(block.sequence, block.bytes, logs);
+    }
+
+    fn batch_durable(&mut self, sequence: u64, entry: Committed) {
+        let Some(replica) = self.replicas.get_mut(&entry.head.log) else { return };
+        let Head { first, last, epoch, .. } = entry.head;
+        let max_timestamp = record::max_timestamp(&entry.payload[0]);
+        replica.partition.set_durable(last.plus(1));
+        replica.log.push(CachedBatch { base: first, last, epoch, max_timestamp, seq: sequence, slices: entry.payload });
+        replica.wake();
+    }
+
+    fn answer(&self, origin: Origin, answers: Answers) {
+        match origin {
+            Origin::Here { pending, places } => pending.finish_part(&places, answers),
+            Origin::There { shard, token } => self.mesh.reply(shard, Reply { token, answer: Answer::Produced(answers) }),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Carries out what a journal decides: makes its files, writes its blocks, and says when they are durable.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::base::Map;
+use crate::io::{AlignedBuf, File, Io, Notify, Open};
+use crate::storage::StorageError;
+use crate::storage::journal::Write;
+
+/// Bytes of one write of zeros.
+const ZERO_BYTES: usize = 1 << 20;
+
+/// Who owns the journal that is driven. Every method is synchronous: nobody holds state over an await.
+pub trait JournalHost: Clone + 'static {
+    /// What to write now, if anything.
+    fn next_write(&self) -> Option<Write>;
+    /// A block to write because the journal has been idle for a while, if one is wanted.
+    fn publish(&self) -> Option<Write>;
+    /// The block with this sequence is on disk.
+    fn written(&self, sequence: u64);
+    /// The device refused: nothing may be acknowledged any more, and the process ends.
+    fn failed(&self, error: StorageError);
+}
+
+/// The open files of one journal, each written with zeros once and never resized.
+#[derive(Clone)]
+pub struct JournalFiles {
+    dir: Rc<PathBuf>,
+    files: Rc<std::cell::RefCell<Map<u32, File>>>,
+}
+
+impl JournalFiles {
+    /// No files yet, in `dir`, which exists.
+    pub fn new(dir: PathBuf) -> Self {
+        Self { dir: Rc::new(dir), files: Rc::default() }
+    }
+
+    /// Writes file `number` with zeros, flushes it and its directory, and opens it for blocks. On an error the file counts for nothing.
+    pub async fn create(&self, io: &Io, number: u32, bytes: u64) -> Result<(), StorageError> {
+        let path = self.dir.join(file_name(number));
+        let failed = |source| StorageError::write_failed(&path, 0, bytes, source);
+        let raw = io.open(&path, Open::create().direct()).await.map_err(failed)?;
+        let zeros = AlignedBuf::zeroed(ZERO_BYTES).freeze();
+        let mut at = 0;
+        while at < bytes {
+            let len = (bytes - at).min(ZERO_BYTES as u64) as usize;
+            raw.write_at(at, zeros.slice(..len)).await.map_err(failed)?;
+            at += len as u64;
+        }
+        raw.sync_all().await.map_err(failed)?;
+        io.sync_dir(&self.dir).await.map_err(failed)?;
+        drop(raw);
+        self.open(io, number).await
+    }
+
+    /// Opens file `number` for blocks, once whoever held it before has let it go.
+    pub async fn open(&self, io: &Io, number: u32) -> Result<(), StorageError> {
+        let path = self.dir.join(file_name(number));
+        let failed = |source| StorageError::write_failed(&path, 0, 0, source);
+        let file = io.open(&path, Open::write().direct().dsync().locked()).await.map_err(failed)?;
+        self.files.borrow_mut().insert(number, file);
+        Ok(())
+    }
+
+    /// Where the files stand.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn file(&self, number: u32) -> File {
+        self.files.borrow().get(&number).expect("the journal knows only files that were opened").clone()
+    }
+}
+
+/// The name of a journal's file.
+pub fn file_name(number: u32) -> String {
+    format!("{number:08}.journal")
+}
+
+/// The number in a journal file's name, if it is one.
+pub fn file_number(name: &str) -> Option<u32> {
+    let digits = name.strip_suffix(".journal")?;
+    (digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
+}
+
+/// Writes blocks as long as the broker runs: woken by `wake` after an append, and by each finished write.
+pub async fn run(io: Io, files: JournalFiles, host: impl JournalHost, wake: Notify) {
+    loop {
+        while let Some(write) = host.next_write() {
+            io.spawn(carry_out(files.clone(), host.clone(), wake.clone(), write));
+        }
+        wake.notified().await;
+    }
+}
+
+/// Writes one block that the journal asked for outside its loop (an empty one, when it went idle).
+pub async fn publish(files: &JournalFiles, host: &impl JournalHost, wake: &Notify) {
+    if let Some(write) = host.publish() {
+        carry_out(files.clone(), host.clone(), wake.clone(), write).await;
+    }
+}
+
+async fn carry_out(files: JournalFiles, host: impl JournalHost, wake: Notify, write: Write) {
+    let Write { file, position, bytes, sequence } = write;
+    match files.file(file).write_at(position, bytes.clone()).await {
+        Ok(()) => host.written(sequence),
+        Err(source) => host.failed(write_failed(&files, file, position, &bytes, source)),
+    }
+    wake.notify();
+}
+
+fn write_failed(files: &JournalFiles, file: u32, position: u64, bytes: &Bytes, source: std::io::Error) -> StorageError {
+    StorageError::write_failed(&files.dir.join(file_name(file)), position, bytes.len() as u64, source)
+}
