@@ -6,5 +6,5 @@ pub mod io;
 pub mod partition;
 pub mod protocol;
 pub mod record;
-pub mod shard;
+// pub mod shard;
 pub mod storage;

@@ -4,7 +4,9 @@
 //! checkpoint; no byte of a segment is served before its checksum was verified. Knows nothing of requests, groups or replication.
 //! The rules come from the storage contract (`ARCHITECTURE.md` names it); only `drive` awaits.
 
+pub mod checkpoint; // a journal's checkpoint file, as a table
 pub mod drive; // the only part that waits for a disk
+pub mod journal; // where an acknowledged entry first becomes durable
 pub mod log; // one replica's stored state: what to read, drain, roll and flush
 
 pub mod cache; // the newest batches, in memory

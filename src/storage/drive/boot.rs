@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 use super::journal::{JournalFiles, file_number};
 use crate::base::{Incarnation, JournalId, LogId};
-use crate::io::{Io, Open};
+use crate::io::Io;
 use crate::storage::checkpoint::{self, Checkpoint, CheckpointFault};
 use crate::storage::journal::block::Owner;
 use crate::storage::journal::recover::{self, Damage, Scanned, Verdict};
@@ -115,7 +115,6 @@ fn parse_uuid(text: &str) -> Option<[u8; 16]> {
 }
 
 /// A journal as it was found.
-#[derive(Debug)]
 pub struct Found {
     /// Its directory.
     pub dir: PathBuf,
@@ -186,7 +185,18 @@ async fn read_journal(
         let (end, dir) = (checkpoint.end, dir.to_owned());
         let (entries, bytes_read) = (Vec::new(), 0);
         let clean = true;
-        return Ok(Some(Found { dir, owner, checkpoint, entries, end, clean, files, bytes_read, discarded: 0, held: None }));
+        return Ok(Some(Found {
+            dir,
+            owner,
+            checkpoint,
+            entries,
+            end,
+            clean,
+            files,
+            bytes_read,
+            discarded: 0,
+            held: None,
+        }));
     }
     let held = JournalFiles::new(dir.to_owned());
     let (mut scanned, mut bytes_read) = (Vec::<Scanned>::new(), 0);
@@ -370,10 +380,4 @@ impl JournalPlan {
         checkpoints.write(io, seal).await?;
         Ok((files, checkpoints, numbers))
     }
-}
-
-/// Opens a file for reading only and takes it whole; for files of a few bytes use [`Io::read_file`].
-pub(super) async fn read_direct(io: &Io, path: &Path, bytes: u64) -> Result<Bytes, StorageError> {
-    let file = io.open(path, Open { direct: true, ..Open::default() }).await.map_err(StorageError::read(path))?;
-    file.read_at(0, bytes as usize).await.map_err(StorageError::read(path))
 }

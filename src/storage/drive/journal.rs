@@ -6,8 +6,9 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::base::Map;
-use crate::io::{AlignedBuf, File, Io, Notify, Open};
+use crate::io::{AlignedBuf, File, Io, Open};
 use crate::storage::StorageError;
+use crate::storage::drive::Notify;
 use crate::storage::journal::Write;
 
 /// Bytes of one write of zeros.
@@ -41,17 +42,18 @@ impl JournalFiles {
     /// Writes file `number` with zeros, flushes it and its directory, and opens it for blocks. On an error the file counts for nothing.
     pub async fn create(&self, io: &Io, number: u32, bytes: u64) -> Result<(), StorageError> {
         let path = self.dir.join(file_name(number));
-        let failed = |source| StorageError::write_failed(&path, 0, bytes, source);
-        let raw = io.open(&path, Open::create().direct()).await.map_err(failed)?;
+        let failed = || StorageError::write(&path);
+        let how = Open { write: true, create: true, direct: true, ..Open::default() };
+        let raw = io.open(&path, how).await.map_err(failed())?;
         let zeros = AlignedBuf::zeroed(ZERO_BYTES).freeze();
         let mut at = 0;
         while at < bytes {
             let len = (bytes - at).min(ZERO_BYTES as u64) as usize;
-            raw.write_at(at, zeros.slice(..len)).await.map_err(failed)?;
+            raw.write_at(at, zeros.slice(..len)).await.map_err(failed())?;
             at += len as u64;
         }
-        raw.sync_all().await.map_err(failed)?;
-        io.sync_dir(&self.dir).await.map_err(failed)?;
+        raw.sync_all().await.map_err(failed())?;
+        io.sync_dir(&self.dir).await.map_err(StorageError::write(&self.dir))?;
         drop(raw);
         self.open(io, number).await
     }
@@ -59,10 +61,19 @@ impl JournalFiles {
     /// Opens file `number` for blocks, once whoever held it before has let it go.
     pub async fn open(&self, io: &Io, number: u32) -> Result<(), StorageError> {
         let path = self.dir.join(file_name(number));
-        let failed = |source| StorageError::write_failed(&path, 0, 0, source);
-        let file = io.open(&path, Open::write().direct().dsync().locked()).await.map_err(failed)?;
+        let how = Open { write: true, direct: true, dsync: true, lock: true, ..Open::default() };
+        let file = io.open(&path, how).await.map_err(StorageError::write(&path))?;
         self.files.borrow_mut().insert(number, file);
         Ok(())
+    }
+
+    /// The bytes of file `number`, for recovery. They are flushed first: a drive may have shown more than it keeps.
+    pub async fn read_whole(&self, number: u32) -> Result<Bytes, StorageError> {
+        let path = self.dir.join(file_name(number));
+        let file = self.file(number);
+        file.sync_data().await.map_err(StorageError::write(&path))?;
+        let len = file.len().await.map_err(StorageError::read(&path))?;
+        file.read_at(0, len as usize).await.map_err(StorageError::read(&path))
     }
 
     /// Where the files stand.
@@ -105,13 +116,9 @@ pub async fn publish(files: &JournalFiles, host: &impl JournalHost, wake: &Notif
 
 async fn carry_out(files: JournalFiles, host: impl JournalHost, wake: Notify, write: Write) {
     let Write { file, position, bytes, sequence } = write;
-    match files.file(file).write_at(position, bytes.clone()).await {
+    match files.file(file).write_at(position, bytes).await {
         Ok(()) => host.written(sequence),
-        Err(source) => host.failed(write_failed(&files, file, position, &bytes, source)),
+        Err(source) => host.failed(StorageError::write(&files.dir.join(file_name(file)))(source)),
     }
     wake.notify();
-}
-
-fn write_failed(files: &JournalFiles, file: u32, position: u64, bytes: &Bytes, source: std::io::Error) -> StorageError {
-    StorageError::write_failed(&files.dir.join(file_name(file)), position, bytes.len() as u64, source)
 }

@@ -1,6 +1,10 @@
 //! The sequences that wait for a disk. What to do is decided by the pure files of `storage`; here it is carried out over `io`.
 
+pub mod boot; // what stands in a data directory
+pub mod journal; // writes the journal's blocks
+
 mod files; // segment files, kept open within a bound
+mod notify; // wakes a task
 mod permits; // bounds on what is in flight
 mod read; // verified reads of history
 mod recover_tail; // the end of a log after a crash
@@ -13,6 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use notify::Notify;
 pub use recover_tail::{Recovering, TailPiece};
 
 use super::StorageError;

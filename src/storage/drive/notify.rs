@@ -1,17 +1,24 @@
 //! Wakes the one task that does a kind of work, however often it is asked in the meantime.
 
 use std::cell::Cell;
+use std::fmt;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 /// A bell for one sleeper on this core. Clones ring the same bell.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Notify(Rc<Bell>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Bell {
     rung: Cell<bool>,
     sleeper: Cell<Option<Waker>>,
+}
+
+impl fmt::Debug for Notify {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Notify({})", if self.0.rung.get() { "rung" } else { "quiet" })
+    }
 }
 
 impl Notify {

@@ -91,7 +91,16 @@ pub struct Head {
 impl Head {
     /// The head of an entry without offsets of its own.
     pub fn about(kind: Kind, log: LogId) -> Self {
-        Self { kind, place: FIRST | LAST, len: 0, log, first: Offset(0), last: Offset(0), epoch: LeaderEpoch(0), total: 0 }
+        Self {
+            kind,
+            place: FIRST | LAST,
+            len: 0,
+            log,
+            first: Offset(0),
+            last: Offset(0),
+            epoch: LeaderEpoch(0),
+            total: 0,
+        }
     }
 
     /// As it stands on disk.
@@ -209,7 +218,10 @@ impl Replaced {
         let mut list = || {
             let count = cursor.u32().ok()? as usize;
             cursor.take(count.checked_mul(8)?).ok().map(|bytes| {
-                bytes.chunks_exact(8).map(|base| Offset(i64::from_be_bytes(base.try_into().expect("8 bytes")))).collect()
+                bytes
+                    .chunks_exact(8)
+                    .map(|base| Offset(i64::from_be_bytes(base.try_into().expect("8 bytes"))))
+                    .collect()
             })
         };
         let replaced = Self { removed: list()?, added: list()? };
@@ -260,8 +272,8 @@ mod tests {
             total: 9,
         };
         let golden = [
-            1, 1, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 12, 0, 0, 0, 3, 0,
-            0, 0, 9,
+            1, 1, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 12, 0, 0, 0,
+            3, 0, 0, 0, 9,
         ];
         assert_eq!(head.encode(), golden);
         assert_eq!(Head::decode(&golden), Some(head));

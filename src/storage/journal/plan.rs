@@ -18,7 +18,7 @@ use super::block::{self, DIRECTORY_ENTRY_BYTES, DirectoryEntry, HEADER_BYTES, He
 use super::entry::{FIRST, HEAD_BYTES, Head, Kind, LAST, Opened};
 use crate::base::limits::PAGE_BYTES;
 use crate::base::{Incarnation, LogId, crc};
-use crate::io::AlignedBuf;
+use crate::io::{AlignedBuf, Pool};
 
 /// How a journal behaves.
 #[derive(Clone, Debug)]
@@ -119,6 +119,7 @@ struct Sealed {
 /// One core's journal.
 pub struct Journal {
     options: Options,
+    pool: Pool,
     open: Option<Open>,
     spare: Option<AlignedBuf>,
     queue: VecDeque<Sealed>,
@@ -139,7 +140,7 @@ pub struct Journal {
 
 impl Journal {
     /// A journal that continues after `opened` into `files`, none of which holds anything that counts. Its first block names `opened`.
-    pub fn new(options: Options, files: impl IntoIterator<Item = u32>, opened: Opened) -> Self {
+    pub fn new(options: Options, pool: Pool, files: impl IntoIterator<Item = u32>, opened: Opened) -> Self {
         assert!(options.block_bytes_max.is_multiple_of(PAGE_BYTES) && options.chunk_bytes >= options.block_bytes_max);
         assert!(options.file_bytes >= 2 * options.block_bytes_max as u64, "a file holds at least two blocks");
         let mut free: VecDeque<u32> = files.into_iter().collect();
@@ -148,6 +149,7 @@ impl Journal {
         let mut journal = Self {
             reserve: options.file_bytes / 8,
             options,
+            pool,
             open: None,
             spare: None,
             queue: VecDeque::new(),
@@ -286,9 +288,10 @@ impl Journal {
 
     /// The tail after the oldest file is recycled.
     pub fn tail_after_oldest(&self) -> Tail {
-        self.used.get(1).map_or(Tail { file: self.free.front().copied().unwrap_or(0), sequence: self.next_sequence }, |file| {
-            Tail { file: file.number, sequence: file.first }
-        })
+        self.used.get(1).map_or(
+            Tail { file: self.free.front().copied().unwrap_or(0), sequence: self.next_sequence },
+            |file| Tail { file: file.number, sequence: file.first },
+        )
     }
 
     /// The oldest file, if nothing more will be written to it and all of it is durable.
@@ -357,8 +360,13 @@ impl Journal {
         }
         let spare = self.open.take().map(|open| open.buf).or_else(|| self.spare.take());
         let buf = spare.filter(|buf| HEADER_BYTES + bytes <= buf.len());
-        let buf = buf.unwrap_or_else(|| AlignedBuf::uninit_pooled(self.options.chunk_bytes));
-        self.open = Some(Open { buf, body_end: HEADER_BYTES, directory: Vec::with_capacity(16), entries: Vec::with_capacity(16) });
+        let buf = buf.unwrap_or_else(|| self.pool.take(self.options.chunk_bytes));
+        self.open = Some(Open {
+            buf,
+            body_end: HEADER_BYTES,
+            directory: Vec::with_capacity(16),
+            entries: Vec::with_capacity(16),
+        });
     }
 
     fn place(&mut self, head: Head, payload: &[u8], earlier: SmallVec<[Bytes; 1]>, patch: impl FnOnce(&mut [u8])) {
@@ -371,7 +379,13 @@ impl Journal {
         let checksum = crc::crc32c(&open.buf[at..range.end]);
         open.body_end = at + block::padded(HEAD_BYTES + payload.len());
         open.buf[range.end..open.body_end].fill(0);
-        open.directory.push(DirectoryEntry { log: head.log, first: head.first, last: head.last, checksum, at: at as u32 });
+        open.directory.push(DirectoryEntry {
+            log: head.log,
+            first: head.first,
+            last: head.last,
+            checksum,
+            at: at as u32,
+        });
         open.entries.push(Placed { head, earlier, range });
     }
 

@@ -115,6 +115,17 @@ pub fn judge(tail: Tail, committed: u64, mut scanned: Vec<Scanned>) -> Verdict {
     }
 }
 
+/// A defect for the simulation: numbers the blocks behind a gap as if nothing were missing.
+pub fn pretend_no_gap(scanned: &mut [Scanned], tail: Tail) {
+    scanned.sort_by_key(|block| block.header.sequence);
+    let whole = scanned.iter_mut().filter(|block| block.body.is_ok() && block.header.sequence >= tail.sequence);
+    let mut previous = 0;
+    for (sequence, block) in (tail.sequence..).zip(whole) {
+        (block.header.sequence, block.header.previous) = (sequence, previous);
+        previous = block.checksum;
+    }
+}
+
 fn follows(last: Option<(Header, u32)>, block: &Scanned, fragments: &[Fragment]) -> bool {
     let Some((header, checksum)) = last else { return true };
     if block.header.incarnation == header.incarnation {
@@ -128,7 +139,9 @@ fn follows(last: Option<(Header, u32)>, block: &Scanned, fragments: &[Fragment])
 fn damage(sequence: u64, committed: u64, broken: Option<((u32, u64), BodyFault)>) -> Damage {
     let place = broken.as_ref().map(|(place, _)| *place);
     let holes = match broken {
-        Some((_, BodyFault::Fragments(list))) => list.iter().map(|entry| (entry.log, entry.first, entry.last)).collect(),
+        Some((_, BodyFault::Fragments(list))) => {
+            list.iter().map(|entry| (entry.log, entry.first, entry.last)).collect()
+        }
         _ => Vec::new(),
     };
     Damage { sequence, committed, place, holes }
