@@ -1,6 +1,5 @@
 //! A declaration as data. Only tests and tools ask for it: they compare it with the schemas that Kafka publishes.
 
-use std::fmt;
 use std::ops::{Bound, RangeBounds};
 
 /// Versions from the first to the last, both included.
@@ -34,17 +33,6 @@ impl Span {
     }
 }
 
-/// As Kafka's schemas write it: `4`, `4-7`, `4+`.
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self { first, last: i16::MAX } => write!(f, "{first}+"),
-            Self { first, last } if first == last => write!(f, "{first}"),
-            Self { first, last } => write!(f, "{first}-{last}"),
-        }
-    }
-}
-
 /// The type of a field.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Schema {
@@ -73,41 +61,4 @@ pub struct Field {
     pub tag: Option<u32>,
     /// Its value in versions that lack it, as written in the declaration; the type's own default if empty.
     pub default: &'static str,
-}
-
-/// One line per structure and field, indented by depth: `name type versions [null versions] [tag n] [= default]`.
-impl fmt::Display for Field {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.print(f, 1)
-    }
-}
-
-impl Field {
-    fn print(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
-        let (nullable, schema) = match &self.schema {
-            Schema::Nullable(inner) => (true, &**inner),
-            schema => (false, schema),
-        };
-        let (array, schema) = match schema {
-            Schema::Array(inner) => ("[]", &**inner),
-            schema => ("", schema),
-        };
-        let (name, fields) = match schema {
-            Schema::Plain(name) => (*name, &[][..]),
-            Schema::Struct(name, fields) => (*name, &fields[..]),
-            other => unreachable!("Kafka has no field of type {other:?}"),
-        };
-        write!(f, "{:indent$}{} {array}{name} {}", "", self.name, self.versions, indent = 2 * depth)?;
-        if nullable {
-            write!(f, " null {}", self.nulls)?;
-        }
-        if let Some(tag) = self.tag {
-            write!(f, " tag {tag}")?;
-        }
-        if !self.default.is_empty() {
-            write!(f, " = {}", self.default)?;
-        }
-        writeln!(f)?;
-        fields.iter().try_for_each(|field| field.print(f, depth + 1))
-    }
 }

@@ -1,0 +1,12 @@
+#!/bin/sh
+# Makes wire.txt and schemas.txt anew from a directory that holds the jar of kafka-clients 4.3.1 and those of jackson.
+#   tests/golden/make.sh JARS
+set -eu
+jars=${1:?the directory of the jars}
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck disable=SC2046 # names of messages have no spaces
+set -- $(sed -n 's/^ *\([A-Z][A-Za-z]*\(Request\|Response\)\), versions.*/\1/p' "$here"/../../src/protocol/messages/*.rs)
+java -cp "$jars/*" "$here/GoldenWire.java" "$@" > "$here/wire.txt.new"
+mv "$here/wire.txt.new" "$here/wire.txt"
+python3 "$here/schemas.py" "$jars" "$@" > "$here/schemas.txt.new"
+mv "$here/schemas.txt.new" "$here/schemas.txt"
