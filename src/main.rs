@@ -1,3 +1,55 @@
 //! The `coretide` program.
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use coretide::cli::{Action, Cli, Exit, Refusal, ServeFlags, settings_page};
+use coretide::config::{self, Settings};
+use coretide::io::uring::host::Signals;
+use coretide::logs;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let ended = match Cli::parse().action() {
+        Action::Serve(flags) => serve(&flags),
+        Action::Settings => print(&settings_page()),
+    };
+    let exit = match ended {
+        Ok(()) => Exit::Done,
+        Err(refusal) => {
+            eprintln!("coretide: {refusal}");
+            refusal.exit
+        }
+    };
+    ExitCode::from(exit.code())
+}
+
+fn serve(flags: &ServeFlags) -> Result<(), Refusal> {
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let loaded = config::load(&flags.given(), variables, |path| std::fs::read_to_string(path))?;
+    if flags.print_config {
+        return print(&loaded.to_string());
+    }
+    // Before any thread exists: one started earlier would still be ended by SIGTERM.
+    let signals = Signals::take_over().map_err(|error| Refusal::new(Exit::Other, format!("signals: {error}")))?;
+    let _logs = logs::start(loaded.settings.log_format, &loaded.settings.log_level);
+    run(loaded.settings, signals)
+}
+
+/// Runs the broker until it is told to stop.
+fn run(_settings: Settings, _signals: Signals) -> Result<(), Refusal> {
+    Err(Refusal::new(Exit::Other, "this build has no broker in it yet"))
+}
+
+fn print(text: &str) -> Result<(), Refusal> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Refusal::new(Exit::Other, format!("stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -113,8 +113,8 @@ impl TopicOverrides {
 pub struct TopicKey {
     /// Kafka's name.
     pub name: &'static str,
-    /// The broker key that sets its default, if there is one.
-    pub broker_key: Option<&'static str>,
+    /// The broker key that sets its default.
+    pub broker_key: &'static str,
     /// What it may be set to.
     pub values: Values,
     /// Its default, as text.
@@ -131,6 +131,8 @@ pub enum Values {
     Int(i32, i32),
     /// A 64-bit number from the first to the last, both included.
     Long(i64, i64),
+    /// `false` or `true`, in any case of letters; the number is 0 or 1.
+    Bool,
     /// One of these words; the number is its place.
     Word(&'static [&'static str]),
 }
@@ -144,6 +146,9 @@ impl Values {
                 value.parse::<i32>().ok().filter(|value| (first..=last).contains(value)).map(i64::from)
             }
             Self::Long(first, last) => value.parse::<i64>().ok().filter(|value| (first..=last).contains(value)),
+            Self::Bool => {
+                ["false", "true"].iter().position(|word| value.eq_ignore_ascii_case(word)).map(|at| at as i64)
+            }
             Self::Word(words) => words.iter().position(|word| *word == value).map(|at| at as i64),
         }
     }
@@ -155,6 +160,7 @@ impl Values {
             Self::Int(first, last) => format!("a whole number from {first} to {last}"),
             Self::Long(first, i64::MAX) => format!("a whole number of at least {first}"),
             Self::Long(first, last) => format!("a whole number from {first} to {last}"),
+            Self::Bool => "true or false".into(),
             Self::Word([only]) => format!("'{only}', the only value honoured by this version"),
             Self::Word(words) => format!("one of '{}'", words.join("', '")),
         }
@@ -220,7 +226,7 @@ impl ConfigFault {
 pub const KEYS: &[TopicKey] = &[
     TopicKey {
         name: "cleanup.policy",
-        broker_key: None,
+        broker_key: "log.cleanup.policy",
         values: Values::Word(&["delete"]),
         default: "delete",
         documentation: "What happens to old segments. They stay until the topic is deleted; retention and compaction are not there yet.",
@@ -228,7 +234,7 @@ pub const KEYS: &[TopicKey] = &[
     },
     TopicKey {
         name: "compression.type",
-        broker_key: None,
+        broker_key: "compression.type",
         values: Values::Word(&["producer"]),
         default: "producer",
         documentation: "Batches are stored in the codec in which the producer sent them.",
@@ -236,7 +242,7 @@ pub const KEYS: &[TopicKey] = &[
     },
     TopicKey {
         name: "flush.messages",
-        broker_key: None,
+        broker_key: "log.flush.interval.messages",
         values: Values::Long(1, i64::MAX),
         default: "1",
         documentation: "Records between flushes. 1, the default, means that every acknowledgement waits until the records are on disk. A larger value \
@@ -245,7 +251,7 @@ pub const KEYS: &[TopicKey] = &[
     },
     TopicKey {
         name: "flush.ms",
-        broker_key: None,
+        broker_key: "log.flush.interval.ms",
         values: Values::Long(0, i64::MAX),
         default: "9223372036854775807",
         documentation: "Milliseconds after which records are on disk at the latest, for topics with flush.messages above 1. 0 waits for the disk as \
@@ -254,7 +260,7 @@ pub const KEYS: &[TopicKey] = &[
     },
     TopicKey {
         name: "index.interval.bytes",
-        broker_key: Some("log.index.interval.bytes"),
+        broker_key: "log.index.interval.bytes",
         values: Values::Int(0, i32::MAX),
         default: "4096",
         documentation: "Bytes of batches between two entries of the offset index.",
@@ -262,7 +268,7 @@ pub const KEYS: &[TopicKey] = &[
     },
     TopicKey {
         name: "max.message.bytes",
-        broker_key: Some("message.max.bytes"),
+        broker_key: "message.max.bytes",
         values: Values::Int(0, BATCH_BYTES_MAX as i32),
         default: "1048588",
         documentation: "Bytes of a record batch at most, as sent (compressed). The upper bound follows from the journal: a batch is at most a quarter of \
@@ -271,7 +277,7 @@ pub const KEYS: &[TopicKey] = &[
     },
     TopicKey {
         name: "message.timestamp.after.max.ms",
-        broker_key: Some("log.message.timestamp.after.max.ms"),
+        broker_key: "log.message.timestamp.after.max.ms",
         values: Values::Long(0, i64::MAX),
         default: "3600000",
         documentation: "Milliseconds that a record's timestamp may lie after the broker's clock; not checked with LogAppendTime.",
@@ -279,7 +285,7 @@ pub const KEYS: &[TopicKey] = &[
     },
     TopicKey {
         name: "message.timestamp.before.max.ms",
-        broker_key: Some("log.message.timestamp.before.max.ms"),
+        broker_key: "log.message.timestamp.before.max.ms",
         values: Values::Long(0, i64::MAX),
         default: "9223372036854775807",
         documentation: "Milliseconds that a record's timestamp may lie before the broker's clock; not checked with LogAppendTime.",
@@ -287,7 +293,7 @@ pub const KEYS: &[TopicKey] = &[
     },
     TopicKey {
         name: "message.timestamp.type",
-        broker_key: Some("log.message.timestamp.type"),
+        broker_key: "log.message.timestamp.type",
         values: Values::Word(&["CreateTime", "LogAppendTime"]),
         default: "CreateTime",
         documentation: "Whose clock a record's timestamp is: the producer's or the broker's at append.",
@@ -298,7 +304,7 @@ pub const KEYS: &[TopicKey] = &[
     },
     TopicKey {
         name: "min.insync.replicas",
-        broker_key: None,
+        broker_key: "min.insync.replicas",
         values: Values::Int(1, i32::MAX),
         default: "1",
         documentation: "In-sync replicas that a produce with acks=all needs. With one node only 1 can be reached.",
@@ -306,7 +312,7 @@ pub const KEYS: &[TopicKey] = &[
     },
     TopicKey {
         name: "segment.bytes",
-        broker_key: Some("log.segment.bytes"),
+        broker_key: "log.segment.bytes",
         values: Values::Int(1 << 20, i32::MAX),
         default: "1073741824",
         documentation: "Bytes of a segment before the next one begins.",
@@ -314,7 +320,7 @@ pub const KEYS: &[TopicKey] = &[
     },
     TopicKey {
         name: "segment.index.bytes",
-        broker_key: Some("log.index.size.max.bytes"),
+        broker_key: "log.index.size.max.bytes",
         values: Values::Int(4, i32::MAX),
         default: "10485760",
         documentation: "Bytes of an index file at most; a segment whose index is full is followed by the next one.",
@@ -322,7 +328,7 @@ pub const KEYS: &[TopicKey] = &[
     },
     TopicKey {
         name: "segment.ms",
-        broker_key: Some("log.roll.ms"),
+        broker_key: "log.roll.ms",
         values: Values::Long(1, i64::MAX),
         default: "604800000",
         documentation: "Milliseconds after its first record at which a segment is followed by the next one, even if it is not full.",

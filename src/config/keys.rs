@@ -1,0 +1,306 @@
+//! The broker settings that keep their Kafka names: one table of those that are honoured, and the names of those that are not.
+//!
+//! Rows that only set the default of a topic configuration come from the topic table, so that name, range and meaning cannot differ.
+
+use crate::base::limits::{FETCH_SESSIONS_PER_CORE_MAX, PARTITIONS_PER_TOPIC_MAX, REQUEST_BYTES_MAX};
+use crate::cluster::TopicSettings;
+use crate::cluster::topic_config::{self, TopicKey, TopicOverrides, Values};
+
+/// What the honoured keys come to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KafkaSettings {
+    /// Partitions of a topic that is created without a count.
+    pub num_partitions: i32,
+    /// Whether asking for the metadata of an unknown topic creates it.
+    pub auto_create_topics: bool,
+    /// Bytes of a request at most.
+    pub socket_request_max_bytes: usize,
+    /// Bytes of a fetch response at most, whatever the client asks for (the first batch always fits).
+    pub fetch_max_bytes: i32,
+    /// Incremental fetch sessions of the whole broker at most.
+    pub fetch_session_slots: usize,
+    /// Milliseconds after which an idle idempotent producer is forgotten.
+    pub producer_id_expiration_ms: i64,
+    /// Milliseconds after which an idle connection is closed; negative: never.
+    pub connections_max_idle_ms: i64,
+    /// Connections of the whole broker at most.
+    pub max_connections: usize,
+    /// Connections from one address at most.
+    pub max_connections_per_ip: usize,
+    /// The rack, as clients see it.
+    pub rack: Option<String>,
+    /// What holds for topics that do not say otherwise.
+    pub topic_defaults: TopicSettings,
+}
+
+impl Default for KafkaSettings {
+    /// The table's defaults.
+    fn default() -> Self {
+        let mut draft = Draft::default();
+        for key in keys() {
+            if let Some(default) = key.default {
+                draft.set(&key, default).expect("the defaults of the table are in range");
+            }
+        }
+        draft.finish()
+    }
+}
+
+/// One honoured key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Kafka's name.
+    pub name: &'static str,
+    /// What it may be set to.
+    pub range: Range,
+    /// Its default; `None`: not set.
+    pub default: Option<&'static str>,
+    /// What it does.
+    pub documentation: &'static str,
+    store: Store,
+}
+
+/// What a key may be set to.
+#[derive(Clone, Copy, Debug)]
+pub enum Range {
+    /// A number, a flag or a word.
+    Values(Values),
+    /// Text of 1 to so many bytes.
+    Text(usize),
+}
+
+impl Range {
+    /// The rule as half a sentence.
+    pub fn rule(&self) -> String {
+        match self {
+            Self::Values(values) => values.rule(),
+            Self::Text(max) => format!("text of 1 to {max} bytes"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Store {
+    Number(fn(&mut KafkaSettings, i64)),
+    Text(fn(&mut KafkaSettings, &str)),
+    Topic(&'static TopicKey),
+}
+
+/// Settings on their way.
+#[derive(Debug)]
+pub(super) struct Draft {
+    settings: KafkaSettings,
+    topic: TopicOverrides,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        let settings = KafkaSettings {
+            num_partitions: 0,
+            auto_create_topics: false,
+            socket_request_max_bytes: 0,
+            fetch_max_bytes: 0,
+            fetch_session_slots: 0,
+            producer_id_expiration_ms: 0,
+            connections_max_idle_ms: 0,
+            max_connections: 0,
+            max_connections_per_ip: 0,
+            rack: None,
+            topic_defaults: TopicSettings::default(),
+        };
+        Self { settings, topic: TopicOverrides::default() }
+    }
+}
+
+impl Draft {
+    /// Stores a value. `None`: it is not in the key's range.
+    pub(super) fn set(&mut self, key: &Key, value: &str) -> Option<()> {
+        let number = || match key.range {
+            Range::Values(values) => values.parse(value),
+            Range::Text(_) => None,
+        };
+        match (key.store, key.range) {
+            (Store::Number(store), _) => store(&mut self.settings, number()?),
+            (Store::Topic(topic), _) => self.topic.set(topic.name, Some(value)).map(|_| ()).ok()?,
+            (Store::Text(store), Range::Text(max)) if (1..=max).contains(&value.len()) => {
+                store(&mut self.settings, value);
+            }
+            (Store::Text(_), _) => return None,
+        }
+        Some(())
+    }
+
+    pub(super) fn finish(self) -> KafkaSettings {
+        KafkaSettings { topic_defaults: self.topic.over(&TopicSettings::default()), ..self.settings }
+    }
+}
+
+/// All honoured keys, sorted by name.
+pub fn keys() -> Vec<Key> {
+    let topic = topic_config::KEYS.iter().map(|key| Key {
+        name: key.broker_key,
+        range: Range::Values(key.values),
+        default: Some(key.default),
+        documentation: key.documentation,
+        store: Store::Topic(key),
+    });
+    let mut keys: Vec<Key> = BROKER_KEYS.iter().copied().chain(topic).collect();
+    keys.sort_by_key(|key| key.name);
+    keys
+}
+
+/// Whether Kafka 4.3 has a broker key of this name.
+pub fn is_kafka_key(name: &str) -> bool {
+    kafka_names().any(|known| known == name)
+}
+
+/// The engine flag that does what a Kafka key of this name does.
+pub fn engine_flag(name: &str) -> Option<&'static str> {
+    ENGINE_FLAGS.iter().find(|(key, _)| *key == name).map(|(_, flag)| *flag)
+}
+
+/// The names of all broker keys of Apache Kafka 4.3.1.
+pub(super) fn kafka_names() -> impl Iterator<Item = &'static str> {
+    KAFKA_KEYS.lines()
+}
+
+const BROKER_KEYS: &[Key] = &[
+    Key {
+        name: "auto.create.topics.enable",
+        range: Range::Values(Values::Bool),
+        default: Some("true"),
+        documentation: "Whether asking for the metadata of an unknown topic creates it, if the client allows it.",
+        store: Store::Number(|settings, value| settings.auto_create_topics = value == 1),
+    },
+    Key {
+        name: "broker.rack",
+        range: Range::Text(255),
+        default: None,
+        documentation: "The rack of this broker, as clients see it.",
+        store: Store::Text(|settings, value| settings.rack = Some(value.into())),
+    },
+    Key {
+        name: "connections.max.idle.ms",
+        range: Range::Values(Values::Long(-1, i64::MAX)),
+        default: Some("600000"),
+        documentation: "Milliseconds after which an idle connection is closed; -1 never closes it.",
+        store: Store::Number(|settings, value| settings.connections_max_idle_ms = value),
+    },
+    Key {
+        name: "fetch.max.bytes",
+        range: Range::Values(Values::Int(1024, i32::MAX)),
+        default: Some("57671680"),
+        documentation: "Bytes of a fetch response at most, whatever the client asks for; the first batch is sent even if it is larger.",
+        store: Store::Number(|settings, value| settings.fetch_max_bytes = value as i32),
+    },
+    Key {
+        name: "max.connections",
+        range: Range::Values(Values::Int(0, i32::MAX)),
+        default: Some("2147483647"),
+        documentation: "Connections of the whole broker at most; further ones are closed at once. A core never serves more than its own bound.",
+        store: Store::Number(|settings, value| settings.max_connections = value as usize),
+    },
+    Key {
+        name: "max.connections.per.ip",
+        range: Range::Values(Values::Int(0, i32::MAX)),
+        default: Some("2147483647"),
+        documentation: "Connections from one address at most; further ones are closed at once.",
+        store: Store::Number(|settings, value| settings.max_connections_per_ip = value as usize),
+    },
+    Key {
+        name: "max.incremental.fetch.session.cache.slots",
+        range: Range::Values(Values::Int(0, FETCH_SESSIONS_PER_CORE_MAX as i32)),
+        default: Some("1000"),
+        documentation: "Incremental fetch sessions at most; clients without one send and get full fetches.",
+        store: Store::Number(|settings, value| settings.fetch_session_slots = value as usize),
+    },
+    Key {
+        name: "num.partitions",
+        range: Range::Values(Values::Int(1, PARTITIONS_PER_TOPIC_MAX)),
+        default: Some("1"),
+        documentation: "Partitions of a topic that is created automatically, or by a request without a count.",
+        store: Store::Number(|settings, value| settings.num_partitions = value as i32),
+    },
+    Key {
+        name: "producer.id.expiration.ms",
+        range: Range::Values(Values::Int(1, i32::MAX)),
+        default: Some("86400000"),
+        documentation: "Milliseconds after its last batch at which a partition forgets an idempotent producer.",
+        store: Store::Number(|settings, value| settings.producer_id_expiration_ms = value),
+    },
+    Key {
+        name: "socket.request.max.bytes",
+        range: Range::Values(Values::Int(1, REQUEST_BYTES_MAX as i32)),
+        default: Some("104857600"),
+        documentation: "Bytes of a request at most; a connection that announces more is closed.",
+        store: Store::Number(|settings, value| settings.socket_request_max_bytes = value as usize),
+    },
+];
+
+/// Kafka keys whose work an engine flag does here.
+const ENGINE_FLAGS: &[(&str, &str)] = &[
+    ("advertised.listeners", "--advertise"),
+    ("broker.id", "--node-id"),
+    ("listeners", "--listen"),
+    ("log.dir", "--data-dir"),
+    ("log.dirs", "--data-dir"),
+    ("node.id", "--node-id"),
+    ("num.io.threads", "--cores"),
+    ("num.network.threads", "--cores"),
+];
+
+/// The broker keys of Apache Kafka 4.3.1, one per line.
+const KAFKA_KEYS: &str = include_str!("kafka_4_3.txt");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A key without a sentence in `--help` pages and DescribeConfigs is a key that nobody can use.
+    #[test]
+    fn each_key_is_documented_known_to_kafka_and_there_once() {
+        let keys = keys();
+        for key in &keys {
+            assert!(key.documentation.len() > 20 && key.documentation.ends_with('.'), "{}", key.name);
+            assert!(is_kafka_key(key.name), "{} is not a key of Kafka", key.name);
+            assert!(engine_flag(key.name).is_none(), "{} is also an engine flag", key.name);
+        }
+        assert!(keys.windows(2).all(|pair| pair[0].name < pair[1].name));
+        assert!(ENGINE_FLAGS.iter().all(|(key, _)| is_kafka_key(key)));
+    }
+
+    #[test]
+    fn defaults_are_kafkas() {
+        let settings = KafkaSettings::default();
+        assert_eq!(settings.num_partitions, 1);
+        assert!(settings.auto_create_topics);
+        assert_eq!(settings.socket_request_max_bytes, 100 << 20);
+        assert_eq!(settings.fetch_max_bytes, 55 << 20);
+        assert_eq!(settings.topic_defaults, TopicSettings::default());
+        assert_eq!(settings.rack, None);
+    }
+
+    #[test]
+    fn values_out_of_range_are_not_stored() {
+        let keys = keys();
+        let key = |name| keys.iter().find(|key| key.name == name).expect("there");
+        let mut draft = Draft::default();
+        for (name, value) in [
+            ("num.partitions", "0"),
+            ("num.partitions", "four"),
+            ("auto.create.topics.enable", "yes"),
+            ("broker.rack", ""),
+            ("log.segment.bytes", "1000"),
+            ("compression.type", "gzip"),
+            ("socket.request.max.bytes", "104857601"),
+        ] {
+            assert_eq!(draft.set(key(name), value), None, "{name}={value}");
+        }
+        draft.set(key("auto.create.topics.enable"), "FALSE").expect("in range");
+        draft.set(key("log.segment.bytes"), "1048576").expect("in range");
+        draft.set(key("broker.rack"), "r1").expect("in range");
+        let settings = draft.finish();
+        assert_eq!((settings.auto_create_topics, settings.topic_defaults.segment_bytes), (false, 1 << 20));
+        assert_eq!(settings.rack.as_deref(), Some("r1"));
+    }
+}
