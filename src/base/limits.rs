@@ -51,6 +51,9 @@ pub const PRODUCERS_PER_PARTITION_MAX: usize = 10_000;
 /// Batches remembered per producer to tell a repetition from a gap (Kafka's own number).
 pub const PRODUCER_BATCHES_REMEMBERED: usize = 5;
 
+/// Leader epochs remembered per partition at most; the oldest are merged.
+pub const EPOCHS_PER_PARTITION_MAX: usize = 10_000;
+
 /// Fetch sessions per core at most (Kafka: `max.incremental.fetch.session.cache.slots` = 1000 for the broker).
 pub const FETCH_SESSIONS_PER_CORE_MAX: usize = 1000;
 /// Bytes of decompressed records that one batch may unfold to while it is checked.
@@ -86,3 +89,19 @@ pub const SEGMENT_READ_BYTES_MAX: usize = 1 << 20;
 pub const SEGMENT_FILES_OPEN_MAX: usize = 4096;
 const _: () = assert!(DRAIN_BUFFERS * DRAIN_BUFFER_BYTES <= 4 << 20, "draining has a few MiB per core");
 const _: () = assert!(DRAIN_BUFFER_BYTES.is_multiple_of(PAGE_BYTES));
+
+/// Bytes that a decompressor unfolds at a time: the size of its window.
+pub const UNFOLD_CHUNK_BYTES: usize = 64 << 10;
+/// Bytes of history that a check keeps for a snappy block whose copies reach back further than the usual 64 KiB.
+pub const SNAPPY_HISTORY_BYTES_MAX: usize = 32 << 20;
+/// Bytes of working memory that a decompressor may keep from one batch to the next.
+pub const UNFOLD_KEPT_BYTES_MAX: usize = 8 << 20;
+/// Records that the answer to a refused batch names one by one.
+pub const RECORD_FAULTS_MAX: usize = 1024;
+const _: () = assert!(UNFOLD_CHUNK_BYTES <= YIELD_BYTES && SNAPPY_HISTORY_BYTES_MAX <= DECOMPRESSED_BATCH_BYTES_MAX);
+const _: () = assert!(EPOCHS_PER_PARTITION_MAX <= EPOCHS_PER_LOG_MAX);
+const _: () = assert!(
+    PRODUCERS_PER_PARTITION_MAX * (31 + 24 * PRODUCER_BATCHES_REMEMBERED) + EPOCHS_PER_PARTITION_MAX * 12 + 64
+        <= PRODUCER_STATE_BYTES_MAX,
+    "a partition's state fits into its log's checkpoint"
+);

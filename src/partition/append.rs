@@ -1,6 +1,9 @@
 //! May this batch be appended, and where.
 
+use super::Partition;
+use super::producers::Repeated;
 use crate::base::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
+use crate::record::BatchInfo;
 
 /// What the topic says about appending.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,4 +66,32 @@ pub enum AppendFault {
         /// Who.
         producer_id: ProducerId,
     },
+}
+
+impl Partition {
+    /// Decides about a batch, and reserves its offsets if it is to be appended: the end and the producer's state move at once.
+    ///
+    /// The batch must have been checked, and must not be a control batch: those have their own way in.
+    pub fn append(&mut self, batch: &BatchInfo, now: Timestamp, rules: &AppendRules) -> Result<Decision, AppendFault> {
+        assert!(batch.last_offset_delta >= 0 && !batch.control, "{batch:?} is not a checked batch of a client");
+        if batch.has_producer()
+            && let Some(Repeated { base_offset, last_offset, max_timestamp }) = self.producers.judge(batch)?
+        {
+            let log_append_time = rules.log_append_time.then_some(max_timestamp);
+            return Ok(Decision::Duplicate { base_offset, last_offset, log_append_time });
+        }
+        let base_offset = self.end;
+        let last_offset = base_offset.plus(i64::from(batch.last_offset_delta));
+        let log_append_time = rules.log_append_time.then(|| now.max(self.last_append_time));
+        if let Some(time) = log_append_time {
+            self.last_append_time = time;
+        }
+        if batch.has_producer() {
+            self.producers.appended(batch, base_offset, log_append_time.unwrap_or(batch.max_timestamp), now);
+        }
+        self.epochs.assign(self.leader_epoch, base_offset);
+        self.end = last_offset.plus(1);
+        self.assert_order();
+        Ok(Decision::Append { base_offset, last_offset, leader_epoch: self.leader_epoch, log_append_time })
+    }
 }

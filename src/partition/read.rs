@@ -1,6 +1,6 @@
 //! What a reader may see.
 
-use super::EpochEnd;
+use super::{EpochEnd, Partition};
 use crate::base::{LeaderEpoch, Offset};
 
 /// How far a reader may see.
@@ -84,4 +84,55 @@ pub enum ReadFault {
         /// Ours.
         current: LeaderEpoch,
     },
+}
+
+impl Partition {
+    /// What a reader at this offset may see.
+    pub fn read_check(&self, request: &ReadRequest) -> Result<ReadCheck, ReadFault> {
+        self.check_leader_epoch(request.current_leader_epoch)?;
+        let bounds = ReadBounds {
+            up_to: match request.isolation {
+                Isolation::HighWatermark => self.high,
+                Isolation::LastStable => self.last_stable(),
+                Isolation::LogEnd => self.end,
+            },
+            high_watermark: self.high,
+            last_stable: self.last_stable(),
+            log_start: self.log_start,
+        };
+        let offset = request.offset;
+        let out_of_range = ReadFault::OffsetOutOfRange { offset, log_start: self.log_start, end: self.end };
+        let epoch = request.last_fetched_epoch;
+        if epoch != LeaderEpoch::NONE {
+            let known = self.epochs.end_of(epoch, self.end).ok_or(ReadFault::UnknownLastFetchedEpoch { epoch })?;
+            if offset < self.log_start {
+                return Err(out_of_range);
+            }
+            if known.epoch < epoch || known.end_offset < offset {
+                return Ok(ReadCheck::Diverging(known, bounds));
+            }
+        }
+        if offset < self.log_start || offset > self.end {
+            return Err(out_of_range);
+        }
+        Ok(ReadCheck::Read(bounds))
+    }
+
+    /// Whether the caller believes in the right leader epoch; -1 asks for nothing. For every request that carries one (KIP-320).
+    pub fn check_leader_epoch(&self, found: LeaderEpoch) -> Result<(), ReadFault> {
+        let current = self.leader_epoch;
+        if found == LeaderEpoch::NONE || found == current {
+            Ok(())
+        } else if found < current {
+            Err(ReadFault::FencedLeaderEpoch { found, current })
+        } else {
+            Err(ReadFault::UnknownLeaderEpoch { found, current })
+        }
+    }
+
+    /// Where the records of `epoch` end (OffsetForLeaderEpoch). `None`: nothing is known of that epoch, answered with -1 and -1.
+    pub fn epoch_end(&self, current: LeaderEpoch, epoch: LeaderEpoch) -> Result<Option<EpochEnd>, ReadFault> {
+        self.check_leader_epoch(current)?;
+        Ok(self.epochs.end_of(epoch, self.end))
+    }
 }

@@ -33,9 +33,9 @@ pub(super) const CRC_FROM: usize = 21;
 pub(super) const LENGTH_MIN: i32 = 14;
 
 const CODEC_BITS: u16 = 0x07;
-const LOG_APPEND_TIME_BIT: u16 = 0x08;
-const TRANSACTIONAL_BIT: u16 = 0x10;
-const CONTROL_BIT: u16 = 0x20;
+pub(super) const LOG_APPEND_TIME_BIT: u16 = 0x08;
+pub(super) const TRANSACTIONAL_BIT: u16 = 0x10;
+pub(super) const CONTROL_BIT: u16 = 0x20;
 
 /// The first 61 bytes of a batch, as they lie in memory.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,7 +238,13 @@ pub fn patch(batch: &mut [u8], base_offset: Offset, leader_epoch: LeaderEpoch, l
 pub(super) fn set_max_timestamp(batch: &mut [u8], time: Timestamp) {
     let (header, _) = BatchHeader::mut_from_prefix(batch).expect("a checked batch holds its header");
     header.max_timestamp = time.0.into();
-    let bytes = header.batch_bytes().expect("a checked batch has a length");
+    set_crc(batch);
+}
+
+/// Makes the CRC anew.
+pub(super) fn set_crc(batch: &mut [u8]) {
+    let header = BatchHeader::read(batch).expect("a batch of ours holds its header");
+    let bytes = header.batch_bytes().expect("a batch of ours has a length");
     let checksum = crc::crc32c(&batch[CRC_FROM..bytes]);
     let (header, _) = BatchHeader::mut_from_prefix(batch).expect("read above");
     header.crc = checksum.into();

@@ -1,0 +1,153 @@
+//! gzip (RFC 1952) over raw deflate, so that one inflater serves for ever: the members' headers and trailers are read here.
+
+use super::{Codec, CompressFault, Piece};
+use crate::base::limits::UNFOLD_CHUNK_BYTES;
+use flate2::{Crc, Decompress, FlushDecompress, Status};
+use std::io::Write;
+
+#[derive(Debug, Default)]
+pub(super) struct Unfolder {
+    held: Option<Held>,
+    at: usize,
+    inside: bool,
+}
+
+#[derive(Debug)]
+struct Held {
+    inflate: Decompress,
+    crc: Crc,
+    out: Vec<u8>,
+}
+
+impl Unfolder {
+    pub(super) fn begin(&mut self) {
+        self.at = 0;
+        self.inside = false;
+        self.held.get_or_insert_with(|| Held {
+            inflate: Decompress::new(false),
+            crc: Crc::new(),
+            out: vec![0; UNFOLD_CHUNK_BYTES],
+        });
+    }
+
+    pub(super) fn next(&mut self, input: &[u8]) -> Result<Piece<'_>, CompressFault> {
+        let held = self.held.as_mut().expect("begin comes before next");
+        if !self.inside {
+            // Another member may follow the first one. What is none is ignored, as Java does.
+            match header_bytes(&input[self.at..]) {
+                Ok(bytes) => self.at += bytes,
+                Err(_) if self.at > 0 => return Ok(Piece::End),
+                Err(fault) => return Err(fault),
+            }
+            held.inflate.reset(false);
+            held.crc.reset();
+            self.inside = true;
+        }
+        let (taken, given) = (held.inflate.total_in(), held.inflate.total_out());
+        let status = held
+            .inflate
+            .decompress(&input[self.at..], &mut held.out, FlushDecompress::None)
+            .map_err(|_| fault("the deflate stream is broken"))?;
+        self.at += (held.inflate.total_in() - taken) as usize;
+        let given = (held.inflate.total_out() - given) as usize;
+        held.crc.update(&held.out[..given]);
+        match status {
+            Status::StreamEnd => {
+                let trailer: [u8; 8] =
+                    input.get(self.at..self.at + 8).ok_or(EARLY)?.try_into().expect("eight bytes were taken");
+                let [a, b, c, d, e, f, g, h] = trailer;
+                if u32::from_le_bytes([a, b, c, d]) != held.crc.sum() {
+                    return Err(fault("the CRC does not fit"));
+                }
+                if u32::from_le_bytes([e, f, g, h]) != held.crc.amount() {
+                    return Err(fault("the length does not fit"));
+                }
+                self.at += 8;
+                self.inside = false;
+            }
+            Status::Ok | Status::BufError if given == 0 && self.at == input.len() => return Err(EARLY),
+            Status::BufError if given == 0 => return Err(fault("the deflate stream makes no progress")),
+            Status::Ok | Status::BufError => {}
+        }
+        Ok(Piece::Bytes(&held.out[..given]))
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        // zlib-rs: a window of 32 KiB and about 10 KiB of tables.
+        self.held.as_ref().map_or(0, |held| held.out.len() + (44 << 10))
+    }
+}
+
+/// How long the header of a member is.
+fn header_bytes(input: &[u8]) -> Result<usize, CompressFault> {
+    const EXTRA: u8 = 4;
+    const NAME: u8 = 8;
+    const COMMENT: u8 = 16;
+    const CHECKSUM: u8 = 2;
+    let fixed: [u8; 10] = input.get(..10).ok_or(EARLY)?.try_into().expect("ten bytes were taken");
+    if fixed[..3] != [0x1f, 0x8b, 8] {
+        return Err(fault("the magic bytes are missing"));
+    }
+    let flags = fixed[3];
+    let mut at = 10;
+    if flags & EXTRA != 0 {
+        let len: [u8; 2] = input.get(at..at + 2).ok_or(EARLY)?.try_into().expect("two bytes were taken");
+        at += 2 + usize::from(u16::from_le_bytes(len));
+    }
+    for text in [NAME, COMMENT] {
+        if flags & text != 0 {
+            let rest = input.get(at..).ok_or(EARLY)?;
+            at += 1 + rest.iter().position(|byte| *byte == 0).ok_or(EARLY)?;
+        }
+    }
+    if flags & CHECKSUM != 0 {
+        at += 2;
+    }
+    if at > input.len() { Err(EARLY) } else { Ok(at) }
+}
+
+const EARLY: CompressFault = CompressFault { codec: Codec::Gzip, what: "the bytes end early", ends_early: true };
+
+fn fault(what: &'static str) -> CompressFault {
+    CompressFault { codec: Codec::Gzip, what, ends_early: false }
+}
+
+pub(super) fn compress(level: Option<i32>, input: &[u8], out: &mut Vec<u8>) {
+    let level = level.and_then(|level| u32::try_from(level).ok()).filter(|level| (1..=9).contains(level));
+    let mut folder = flate2::write::GzEncoder::new(out, level.map_or_else(Default::default, flate2::Compression::new));
+    folder.write_all(input).expect("a Vec takes every write");
+    folder.finish().expect("a Vec takes every write");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Scratch, UnfoldFault, decompress_bounded};
+    use super::*;
+
+    #[test]
+    fn members_and_optional_fields_are_read() {
+        let mut bytes = Vec::new();
+        let mut named = flate2::GzBuilder::new()
+            .filename("a")
+            .comment("b")
+            .extra(vec![1, 2, 3])
+            .write(&mut bytes, Default::default());
+        named.write_all(b"one ").unwrap();
+        named.finish().unwrap();
+        compress(Some(9), b"two", &mut bytes);
+        let mut scratch = Scratch::default();
+        assert_eq!(decompress_bounded(Codec::Gzip, &bytes, 100, &mut scratch).unwrap(), b"one two");
+        bytes.extend([1, 2, 3]);
+        assert_eq!(decompress_bounded(Codec::Gzip, &bytes, 100, &mut scratch).unwrap(), b"one two");
+    }
+
+    #[test]
+    fn a_wrong_checksum_is_found() {
+        let mut bytes = Vec::new();
+        compress(None, b"hello", &mut bytes);
+        let at = bytes.len() - 8;
+        bytes[at] ^= 1;
+        let fault = decompress_bounded(Codec::Gzip, &bytes, 100, &mut Scratch::default()).unwrap_err();
+        assert_eq!(fault, UnfoldFault::Fault(super::fault("the CRC does not fit")));
+    }
+}
