@@ -107,9 +107,11 @@ impl Io {
         self.sleep(deadline.since(self.now()))
     }
 
-    /// Lets all other tasks that are ready run once before this one goes on.
+    /// Lets other tasks that are ready run, and the core look at its sockets and files, before this one goes on.
     pub fn yield_now(&self) -> YieldNow {
-        YieldNow { yielded: false }
+        YieldNow(match self {
+            Self::Uring(io) => YieldArm::Uring(io.yield_now()),
+        })
     }
 
     /// The next termination signal of the process. Never ready if the process has not taken over its signals. One core waits for it.
@@ -278,20 +280,25 @@ impl fmt::Debug for Sleep {
     }
 }
 
-/// A future that is ready the second time it is asked.
-#[derive(Debug)]
-pub struct YieldNow {
-    yielded: bool,
+/// A future that is ready once others had their turn.
+pub struct YieldNow(YieldArm);
+
+enum YieldArm {
+    Uring(uring::YieldNow),
 }
 
 impl Future for YieldNow {
     type Output = ();
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if std::mem::replace(&mut self.yielded, true) {
-            return Poll::Ready(());
+        match &mut self.0 {
+            YieldArm::Uring(yielding) => Pin::new(yielding).poll(cx),
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+    }
+}
+
+impl fmt::Debug for YieldNow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("YieldNow")
     }
 }
 

@@ -11,6 +11,9 @@ use glommio::io::PollableFd;
 /// Why this host will not do.
 #[derive(Debug, thiserror::Error)]
 pub enum HostFault {
+    /// The kernel does not tell on which CPUs this process may run.
+    #[error("the kernel does not tell on which CPUs this process may run")]
+    NoCpus,
     /// An executor could not be set up or started.
     #[error("core {shard} could not be started: {reason}")]
     Core {
@@ -96,4 +99,15 @@ pub(super) fn try_lock(fd: &OwnedFd) -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// The CPUs that this process may run on, in ascending order: its affinity mask, which cgroups narrow.
+///
+/// # Errors
+/// [`HostFault::NoCpus`] when the kernel does not say.
+pub fn allowed_cpus() -> Result<Vec<usize>, HostFault> {
+    let mut cpus: Vec<usize> =
+        core_affinity::get_core_ids().ok_or(HostFault::NoCpus)?.iter().map(|cpu| cpu.id).collect();
+    cpus.sort_unstable();
+    if cpus.is_empty() { Err(HostFault::NoCpus) } else { Ok(cpus) }
 }

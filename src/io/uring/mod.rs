@@ -30,10 +30,13 @@ pub(super) use file::File;
 use file::Ring;
 pub use host::HostFault;
 pub(super) use net::{Listener, Socket, Stream};
-pub(super) use time::Sleep;
+pub(super) use time::{Sleep, YieldNow};
 
-/// How long a core may run tasks before it looks at the kernel again, when tasks never run out. Bounds what a wake from another core waits.
-const PREEMPT_EVERY: Duration = Duration::from_micros(250);
+/// The executor's preempt timer, in effect off. When it fires between the executor's look at the kernel and its first task, glommio 0.12 takes the
+/// core for idle and sleeps although tasks are ready: two cores that only exchanged messages slept for ever, within seconds on a loaded host. What
+/// the timer is for is done otherwise: a wake from another core interrupts through the event descriptor (`Latency::Matters`), and a task that
+/// computes for long goes through the kernel when it yields.
+const PREEMPT_EVERY: Duration = Duration::from_secs(3600);
 /// Bytes of buffers for file reads and the like that a core keeps for later, per size.
 const POOL_KEEP_BYTES: usize = 8 << 20;
 /// Bytes that glommio registers for its own file buffers, which we do not use. Its least; it counts three times against locked memory.
@@ -138,6 +141,7 @@ where
             pool: Pool::new(POOL_KEEP_BYTES),
             random: RefCell::new(time::Random::default()),
             signals,
+            always_ready: time::AlwaysReady::new().unwrap_or_else(|fault| panic!("core {shard}: {fault}")),
             panicked: RefCell::new(Panicked { payload: None, main: None }),
         }),
     };
@@ -166,6 +170,7 @@ struct Core {
     pool: Pool,
     random: RefCell<time::Random>,
     signals: Option<Arc<host::Signals>>,
+    always_ready: Rc<time::AlwaysReady>,
     panicked: RefCell<Panicked>,
 }
 
@@ -202,6 +207,10 @@ impl Io {
 
     pub(super) fn sleep(&self, wait: Duration) -> Sleep {
         Sleep::new(wait)
+    }
+
+    pub(super) fn yield_now(&self) -> YieldNow {
+        YieldNow::new(&self.core.always_ready)
     }
 
     pub(super) async fn signal(&self) -> host::Signal {
