@@ -9,5 +9,5 @@ pub mod logs;
 pub mod partition;
 pub mod protocol;
 pub mod record;
-// pub mod shard;
+pub mod shard;
 pub mod storage;

@@ -9,6 +9,9 @@ pub const JOURNAL_BLOCK_BYTES_MAX: usize = 1 << 20;
 pub const JOURNAL_FILE_BYTES: usize = 64 << 20;
 /// Bytes of one file of the metadata journal.
 pub const METADATA_JOURNAL_FILE_BYTES: usize = 4 << 20;
+/// Bytes of one metadata command at most.
+pub const COMMAND_BYTES_MAX: usize = 1 << 20;
+const _: () = assert!(COMMAND_BYTES_MAX <= METADATA_JOURNAL_FILE_BYTES / 4);
 /// Journal blocks in flight at most.
 pub const JOURNAL_DEPTH_MAX: usize = 16;
 

@@ -15,7 +15,6 @@ use crate::storage::CachedBatch;
 use crate::storage::journal::{Committed, CommittedBlock, Head, Kind, Ticket};
 
 /// Who gets the answers to a part of a produce request.
-#[derive(Debug)]
 pub(super) enum Origin {
     /// A connection of this core; `places` says which batches of its request these are.
     Here { pending: Rc<Pending>, places: SmallVec<[u16; 4]> },
@@ -24,7 +23,6 @@ pub(super) enum Origin {
 }
 
 /// A part that waits for room in the journal. Its first batches may be appended already.
-#[derive(Debug)]
 pub(super) struct Part {
     pub origin: Origin,
     pub batches: VecDeque<ProduceBatch>,
@@ -33,7 +31,6 @@ pub(super) struct Part {
 }
 
 /// A part whose batches are appended and answered when the ticket is due.
-#[derive(Debug)]
 pub(super) struct Due {
     ticket: Ticket,
     origin: Origin,
@@ -102,8 +99,12 @@ impl State {
                 Ok(Appended { base_offset, log_append_time, log_start })
             }
             Decision::Append { base_offset, last_offset, leader_epoch, log_append_time } => {
-                let head =
-                    Head { first: base_offset, last: last_offset, epoch: leader_epoch, ..Head::about(Kind::Append, log) };
+                let head = Head {
+                    first: base_offset,
+                    last: last_offset,
+                    epoch: leader_epoch,
+                    ..Head::about(Kind::Append, log)
+                };
                 let appended = self.journal.append(head, &batch.bytes, |copy| {
                     record::patch(copy, base_offset, leader_epoch, log_append_time);
                 });
@@ -160,7 +161,9 @@ impl State {
     fn answer(&self, origin: Origin, answers: Answers) {
         match origin {
             Origin::Here { pending, places } => pending.finish_part(&places, answers),
-            Origin::There { shard, token } => self.mesh.reply(shard, Reply { token, answer: Answer::Produced(answers) }),
+            Origin::There { shard, token } => {
+                self.mesh.reply(shard, Reply { token, answer: Answer::Produced(answers) })
+            }
         }
     }
 }

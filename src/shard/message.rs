@@ -181,13 +181,29 @@ pub(super) enum Ask {
     Produce(SmallVec<[ProduceBatch; 4]>),
     Plan(Vec<FetchSpec>),
     Read(Vec<ReadSpec>),
-    Wait { logs: Vec<(LogId, Offset)>, deadline: Mono },
-    ListOffset { log: LogId, spec: OffsetSpec, current_epoch: LeaderEpoch },
-    EpochEnd { log: LogId, current_epoch: LeaderEpoch, epoch: LeaderEpoch },
+    Wait {
+        logs: Vec<(LogId, Offset)>,
+        deadline: Mono,
+    },
+    ListOffset {
+        log: LogId,
+        spec: OffsetSpec,
+        current_epoch: LeaderEpoch,
+    },
+    EpochEnd {
+        log: LogId,
+        current_epoch: LeaderEpoch,
+        epoch: LeaderEpoch,
+    },
     /// Ends the wait that this core asked for with `token`.
-    Cancel { token: u32 },
+    Cancel {
+        token: u32,
+    },
     Command(Command),
-    Image { image: Arc<Image>, events: Arc<Vec<Event>> },
+    Image {
+        image: Arc<Image>,
+        events: Arc<Vec<Event>>,
+    },
 }
 
 #[derive(Debug)]

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use super::message::{Ask, CommandError};
 use super::waiters::Signal;
 use super::{Replica, Shard, State};
+use crate::base::limits::COMMAND_BYTES_MAX;
 use crate::base::{LeaderEpoch, LogId, PartitionIndex, ShardId};
 use crate::cluster::{self, Command, EntryId, Event, Image, Outcome, Topic, TopicSettings, placement};
 use crate::io::Io;
@@ -136,6 +137,7 @@ impl Metadata {
 
     /// Writes the last checkpoint: the image, and that nothing in the journal counts.
     pub(super) async fn seal(&self, io: &Io) -> Result<(), StorageError> {
+        self.close();
         self.wait_durable().await;
         let seal = self.checkpoint_parts(true);
         self.write_checkpoint(io, seal).await
@@ -205,7 +207,7 @@ impl Metadata {
     async fn make_room(&self, io: &Io) {
         let finished = {
             let journal = self.0.journal.borrow();
-            journal.oldest_finished().filter(|_| !journal.has_room(cluster::COMMAND_BYTES_MAX))
+            journal.oldest_finished().filter(|_| !journal.has_room(COMMAND_BYTES_MAX))
         };
         let Some(finished) = finished else { return };
         self.wait_durable().await;
@@ -219,7 +221,13 @@ impl Metadata {
     fn checkpoint_parts(&self, clean: bool) -> Seal {
         let journal = self.0.journal.borrow();
         let tail = if clean { None } else { Some(journal.tail_after_oldest()) };
-        Seal { tail, committed: journal.durable(), end: journal.end(), logs: Vec::new(), snapshot: self.image().encode().into() }
+        Seal {
+            tail,
+            committed: journal.durable(),
+            end: journal.end(),
+            logs: Vec::new(),
+            snapshot: self.image().encode().into(),
+        }
     }
 
     async fn write_checkpoint(&self, io: &Io, seal: Seal) -> Result<(), StorageError> {
@@ -283,7 +291,7 @@ impl Shard {
                     Event::TopicCreated(topic) => {
                         for (index, partition) in (0..).zip(&topic.partitions) {
                             if mine(partition.log_id) {
-                                state.new_replica(topic, PartitionIndex(index), &self.0.home.topics);
+                                state.new_replica(topic, PartitionIndex(index), &self.0.topics);
                             }
                         }
                     }
@@ -303,7 +311,7 @@ impl State {
     fn new_replica(&mut self, topic: &Arc<Topic>, index: PartitionIndex, root: &Path) {
         let described = topic.partition(index).expect("a topic's own partition");
         let mut partition = Partition::new(described.log_id);
-        partition.lead(self.image.leader_epoch(described));
+        partition.lead(self.image.leader_epoch(described)).expect("an empty log has seen no epoch");
         let log = Log::new(spec(topic, index, root, &self.options.topics));
         self.replicas.insert(described.log_id, Replica::new(partition, log));
     }
@@ -324,11 +332,10 @@ pub(super) fn spec(topic: &Topic, index: PartitionIndex, root: &Path, defaults: 
     let id = topic.partition(index).expect("a topic's own partition").log_id;
     let settings = topic.settings(defaults);
     let options = LogOptions {
-        segment_bytes: settings.segment_bytes as u64,
+        segment_bytes: settings.segment_bytes as u32,
         segment_ms: settings.segment_ms,
         index_interval_bytes: settings.index_interval_bytes as u32,
         segment_index_bytes: settings.segment_index_bytes as u32,
-        ..LogOptions::default()
     };
     LogSpec { id, topic: topic.name.clone(), topic_id: topic.id, partition: index, root: root.to_owned(), options }
 }

@@ -16,26 +16,28 @@ mod waiters; // what waits, and what ends the wait
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::base::{LogId, Map, ProducerId, ShardId};
 use crate::cluster::{Command, Image, Outcome, TopicSettings, placement};
 use crate::io::Io;
-use crate::storage::drive::Notify;
 use crate::partition::Partition;
 use crate::storage::drive::journal::JournalFiles;
-use crate::storage::journal::{CommittedBlock, Journal, Ticket};
+use crate::storage::drive::{Drive, Notify};
+use crate::storage::journal::{self, CommittedBlock, Journal, Ticket};
 use crate::storage::{Log, StorageError};
 
 pub use message::{
     Appended, CommandError, Diverging, EpochEnd, FetchSpec, ListedOffset, Marks, OffsetSpec, Planned, ProduceBatch,
     ProduceError, ReadDone, ReadError, ReadSpec,
 };
-pub use recover::{BootError, BootSummary, Booted, CoreSeed, Layout, boot};
+pub use recover::{BootError, BootSummary, Booted, CoreSeed, Identity, Layout, boot};
 pub use router::{MeshSeat, mesh};
 pub use waiters::{Answers, ProduceTicket};
 
@@ -142,19 +144,104 @@ pub struct Shard(Rc<Inner>);
 
 struct Inner {
     io: Io,
-    id: ShardId,
     mesh: Rc<Mesh>,
     state: RefCell<State>,
     files: JournalFiles,
+    drive: Drive,
+    /// The directory that holds a directory per topic.
+    topics: PathBuf,
+    /// Waits that run here for fetches on other cores.
+    foreign_waits: RefCell<Map<(ShardId, u32), Rc<Signal>>>,
     stop: Stop,
     failed: Cell<bool>,
-    on_failure: Box<dyn Fn(&StorageError)>,
+    on_failure: Rc<dyn Fn(&StorageError)>,
+    /// On core 0.
     metadata: Option<metadata::Metadata>,
-    image_changed: Notify,
-    home: Rc<recover::Home>,
+    finishing: Cell<bool>,
+    finished: Signal,
+    defect: Option<Defect>,
+}
+
+/// Another core's or the process's business with a core that is starting.
+pub struct Start {
+    /// Its place in the mesh.
+    pub seat: MeshSeat,
+    /// What it starts from.
+    pub seed: CoreSeed,
+    /// How it behaves.
+    pub options: Options,
+    /// Called once when nothing may be acknowledged any more; ends the process.
+    pub on_failure: Rc<dyn Fn(&StorageError)>,
 }
 
 impl Shard {
+    /// Opens the core's journal and its logs. When this returns the first checkpoint of the journal is durable and the core serves the
+    /// others; on core 0 `booted` is what [`boot`] gave, and the metadata log runs.
+    pub async fn start(io: &Io, start: Start, booted: Option<&Booted>) -> Result<Self, BootError> {
+        let Start { seat, seed, options, on_failure } = start;
+        let CoreSeed { directory, topics, plan, incarnation, image, logs } = seed;
+        let (mesh, requests, replies) = Mesh::new(seat);
+        let mesh = Rc::new(mesh);
+        let states: Map<LogId, Bytes> = logs.iter().cloned().collect();
+        let (files, checkpoints, numbers) = plan.open(io, incarnation, logs, Bytes::new()).await?;
+        let journal_options = journal::Options {
+            owner: plan.owner,
+            incarnation,
+            file_bytes: plan.file_bytes,
+            block_bytes_max: options.journal_block_bytes,
+            chunk_bytes: 4 * options.journal_block_bytes,
+            depth: options.journal_depth,
+            threshold: options.journal_threshold,
+        };
+        let journal = Journal::new(journal_options, io.pool().clone(), numbers, plan.end);
+        let mut replicas = Map::default();
+        for (topic, index, described) in recover::mine(&image, mesh.id(), mesh.cores()) {
+            let spec = metadata::spec(topic, index, &topics, &options.topics);
+            let epoch = image.leader_epoch(described);
+            let (partition, log) = recover::replica(spec, states.get(&described.log_id), epoch)
+                .map_err(|found| BootError::Inconsistent { dir: plan.dir.clone(), found })?;
+            replicas.insert(described.log_id, Replica::new(partition, log));
+        }
+        let state = State {
+            image,
+            journal,
+            replicas,
+            cache: Cache::new(options.cache_bytes),
+            deletions: VecDeque::new(),
+            due: VecDeque::new(),
+            backlog: VecDeque::new(),
+            control_waiters: Vec::new(),
+            committed_scratch: Vec::new(),
+            producer_ids: 0..0,
+            journal_wake: Notify::default(),
+            drain_wake: Notify::default(),
+            mesh: mesh.clone(),
+            options: options.clone(),
+        };
+        let shard = Self(Rc::new(Inner {
+            io: io.clone(),
+            mesh,
+            state: RefCell::new(state),
+            files,
+            drive: Drive::new(io.clone(), directory),
+            topics,
+            foreign_waits: RefCell::default(),
+            stop: Stop::default(),
+            failed: Cell::new(false),
+            on_failure,
+            metadata: booted.map(|booted| booted.metadata.clone()),
+            finishing: Cell::new(false),
+            finished: Signal::default(),
+            defect: options.defect,
+        }));
+        shard.spawn_lanes(requests, replies);
+        shard.spawn_tasks(checkpoints);
+        if let Some(metadata) = &shard.0.metadata {
+            io.spawn(metadata.clone().run(shard.clone()));
+        }
+        Ok(shard)
+    }
+
     /// This core's door to the world.
     pub fn io(&self) -> &Io {
         &self.0.io
@@ -162,7 +249,7 @@ impl Shard {
 
     /// Which core this is.
     pub fn id(&self) -> ShardId {
-        self.0.id
+        self.0.mesh.id()
     }
 
     /// The cluster's metadata, as this core knows it.
@@ -236,7 +323,18 @@ impl Shard {
 
     /// Begins to stop: parked requests end at once.
     pub fn begin_stop(&self) {
+        if let Some(metadata) = &self.0.metadata {
+            metadata.close();
+        }
         self.0.stop.begin();
+    }
+
+    /// On core 0, after every core has finished: the last word of the metadata journal.
+    pub async fn seal_metadata(&self) -> Result<(), StorageError> {
+        match &self.0.metadata {
+            Some(metadata) => metadata.seal(self.io()).await,
+            None => Ok(()),
+        }
     }
 
     pub(super) fn with<R>(&self, look: impl FnOnce(&mut State) -> R) -> R {
@@ -255,11 +353,7 @@ impl Shard {
     }
 
     /// Answers the requests of other cores as long as the broker runs.
-    fn spawn_lanes(
-        &self,
-        mut requests: crate::io::Receiver<Request>,
-        mut replies: crate::io::Receiver<Reply>,
-    ) {
+    fn spawn_lanes(&self, mut requests: crate::io::Receiver<Request>, mut replies: crate::io::Receiver<Reply>) {
         let shard = self.clone();
         self.io().spawn(async move {
             while let Some(request) = requests.recv().await {

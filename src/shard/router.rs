@@ -37,7 +37,8 @@ pub fn mesh(cores: u16) -> Vec<MeshSeat> {
         .iter()
         .map(|((requests, _), (replies, _))| Lanes { requests: requests.clone(), replies: replies.clone() })
         .collect();
-    let seat = |(id, ((_, requests), (_, replies)))| MeshSeat { id: ShardId(id), lanes: lanes.clone(), requests, replies };
+    let seat =
+        |(id, ((_, requests), (_, replies)))| MeshSeat { id: ShardId(id), lanes: lanes.clone(), requests, replies };
     (0..).zip(ends).map(seat).collect()
 }
 
@@ -47,21 +48,19 @@ fn per_pair(cores: u16) -> usize {
 }
 
 /// Who waits for a reply.
-#[derive(Debug)]
 enum Waiting {
     Produce { pending: Rc<Pending>, places: SmallVec<[u16; 4]> },
     Wake(Rc<Signal>),
     Call(Rc<Call>),
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Call {
     answer: RefCell<Option<Answer>>,
     waker: Cell<Option<Waker>>,
 }
 
 /// The mesh as one core holds it.
-#[derive(Debug)]
 pub(super) struct Mesh {
     id: ShardId,
     lanes: Vec<Lanes>,
@@ -69,7 +68,7 @@ pub(super) struct Mesh {
     peers: Vec<Peer>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Waitings {
     slots: Vec<Option<(ShardId, Waiting)>>,
     free: Vec<u32>,
@@ -120,9 +119,17 @@ impl Mesh {
         .await
     }
 
+    /// Whether the reply to `token` is still to come.
+    pub(super) fn is_waiting(&self, token: u32) -> bool {
+        self.waiting.borrow().slots.get(token as usize).is_some_and(Option::is_some)
+    }
+
     pub(super) fn reply(&self, to: ShardId, reply: Reply) {
         let sent = self.lanes[usize::from(to.0)].replies.try_send(reply);
-        assert!(sent.is_ok() || self.lanes[usize::from(to.0)].replies.is_closed(), "the reply lane to core {to} has room for every outstanding request");
+        assert!(
+            sent.is_ok() || self.lanes[usize::from(to.0)].replies.is_closed(),
+            "the reply lane to core {to} has room for every outstanding request"
+        );
     }
 
     /// A reply came in.

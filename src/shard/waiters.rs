@@ -16,7 +16,6 @@ pub type Produced = Result<Appended, ProduceError>;
 pub type Answers = SmallVec<[Produced; 4]>;
 
 /// A produce request whose parts may be with several cores.
-#[derive(Debug)]
 pub(super) struct Pending {
     answers: RefCell<SmallVec<[Option<Produced>; 4]>>,
     left: Cell<usize>,
@@ -46,7 +45,6 @@ impl Pending {
 
 /// A produce request on its way to the disk. Dropping it changes nothing: the batches are appended all the same.
 #[must_use = "the answers come from it"]
-#[derive(Debug)]
 pub struct ProduceTicket(pub(super) Rc<Pending>);
 
 impl ProduceTicket {
@@ -64,13 +62,14 @@ impl Future for ProduceTicket {
             self.0.waker.set(Some(context.waker().clone()));
             return Poll::Pending;
         }
-        let answers = self.0.answers.borrow_mut().drain(..).map(|answer| answer.expect("every part was answered")).collect();
+        let answers =
+            self.0.answers.borrow_mut().drain(..).map(|answer| answer.expect("every part was answered")).collect();
         Poll::Ready(answers)
     }
 }
 
 /// Something that happens at most once and is waited for by one task.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Signal {
     fired: Cell<bool>,
     waker: Cell<Option<Waker>>,
@@ -114,7 +113,7 @@ pub(super) async fn first(one: impl Future<Output = ()>, other: impl Future<Outp
 }
 
 /// The moment the broker begins to stop, for any number of tasks.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Stop {
     begun: Cell<bool>,
     wakers: RefCell<Vec<Rc<Signal>>>,

@@ -81,6 +81,11 @@ impl JournalFiles {
         &self.dir
     }
 
+    /// The highest number of a file that is open.
+    pub fn highest(&self) -> u32 {
+        self.files.borrow().keys().copied().max().unwrap_or(0)
+    }
+
     fn file(&self, number: u32) -> File {
         self.files.borrow().get(&number).expect("the journal knows only files that were opened").clone()
     }

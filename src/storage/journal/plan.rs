@@ -301,6 +301,23 @@ impl Journal {
         (finished && oldest.last <= self.durable).then_some(oldest)
     }
 
+    /// The files that nothing needs any more when no log needs a block below `needed`, oldest first, and the tail once they are recycled.
+    pub fn recyclable(&self, needed: u64) -> (Tail, Vec<u32>) {
+        let current_is_finished = self.position == self.options.file_bytes;
+        let finished_files = self.used.len() - usize::from(!current_is_finished);
+        let last_needless = self.durable.min(needed.saturating_sub(1));
+        let goes = |file: &&UsedFile| file.last <= last_needless;
+        let numbers: Vec<u32> =
+            self.used.iter().take(finished_files).take_while(goes).map(|file| file.number).collect();
+        let next = self.free.front().or(numbers.first()).copied().unwrap_or(0);
+        let tail = self.used.get(numbers.len());
+        let tail = tail.map_or(Tail { file: next, sequence: self.next_sequence }, |file| Tail {
+            file: file.number,
+            sequence: file.first,
+        });
+        (tail, numbers)
+    }
+
     /// The end of the chain: what the next incarnation will name.
     pub fn end(&self) -> Opened {
         Opened { accepted: self.next_sequence - 1, checksum: self.previous }

@@ -1,0 +1,552 @@
+//! From a data directory to the state of each core.
+//!
+//! ```text
+//! directory -> metadata journal -> image -> this start's command, durable
+//!           -> data journals -> what each log's checkpoint says + what the journal adds -> drained into segments, flushed
+//!           -> one journal per core, its first checkpoint durable -> old journals removed
+//! ```
+//!
+//! Every journal is read and drained before any new one is written, so any number of cores may follow. Until the old journals are
+//! removed a crash finds them again, and for each log the state with the highest incarnation counts: starting over gives the same.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::metadata::{self, Metadata, spec};
+use super::{CommandError, Defect, Options};
+use crate::base::limits::METADATA_JOURNAL_FILE_BYTES;
+use crate::base::{Incarnation, JournalId, LeaderEpoch, LogId, Map, NodeId, PartitionIndex, Timestamp, TopicId};
+use crate::cluster::{
+    self, BrokerStarted, Command, Endpoint, EntryId, Image, LogState, METADATA_VERSION, METADATA_VERSION_LEVEL,
+    Membership, TopicSettings, placement,
+};
+use crate::io::{Io, Pool};
+use crate::partition::{Partition, StateFault};
+use crate::record;
+use crate::storage::drive::boot::{DirectoryError, Found, JournalPlan, ReadDefects, find_journals, open_directory};
+use crate::storage::drive::{Drive, Host, Recovering, TailPage, TailPiece};
+use crate::storage::journal::block::Owner;
+use crate::storage::journal::recover::{Known, survivors};
+use crate::storage::journal::{self, Extent, Journal, Kind};
+use crate::storage::{CachedBatch, Fault, Log, LogCheckpoint, LogSpec, StorageError};
+
+/// Where a broker keeps what.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Layout {
+    /// The data directory.
+    pub data: PathBuf,
+    /// Where the journals stand; usually `data/journals`.
+    pub journals: PathBuf,
+}
+
+/// Who this broker is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its node id.
+    pub node: NodeId,
+    /// `broker.rack`.
+    pub rack: Option<Arc<str>>,
+    /// Its advertised addresses.
+    pub endpoints: Vec<Endpoint>,
+    /// How many cores it runs on.
+    pub cores: u16,
+    /// The cluster id to form a new cluster with; `None`: a random one.
+    pub cluster_id: Option<Arc<str>>,
+}
+
+/// Why a broker cannot start from its directory.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The directory is not usable, or damaged.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The disk failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The metadata says something else than the logs.
+    #[error("{dir}: {found}", dir = dir.display())]
+    Inconsistent {
+        /// Where.
+        dir: PathBuf,
+        /// What.
+        found: String,
+    },
+    /// The metadata log refused this start.
+    #[error("the metadata log refused this start: {0:?}")]
+    Refused(CommandError),
+}
+
+/// What the start found, for the screen and the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct BootSummary {
+    /// The directory was empty.
+    pub new: bool,
+    /// The last stop was clean.
+    pub clean: bool,
+    /// Bytes of journal that were read.
+    pub journal_bytes: u64,
+    /// Batches that were taken from the journal into segments.
+    pub batches: u64,
+    /// Journal blocks behind the frontier of a crash.
+    pub discarded_blocks: usize,
+    /// Partitions.
+    pub partitions: usize,
+}
+
+/// What one core starts from. Goes to it by message.
+#[derive(Clone, Debug)]
+pub struct CoreSeed {
+    pub(super) directory: [u8; 16],
+    pub(super) topics: PathBuf,
+    pub(super) plan: JournalPlan,
+    pub(super) incarnation: Incarnation,
+    pub(super) image: Arc<Image>,
+    pub(super) logs: Vec<(LogId, Bytes)>,
+}
+
+/// A directory that was brought in order.
+pub struct Booted {
+    /// One per core.
+    pub cores: Vec<CoreSeed>,
+    /// The image after this start's command.
+    pub image: Arc<Image>,
+    /// For the screen.
+    pub summary: BootSummary,
+    pub(super) metadata: Metadata,
+    retired: Vec<PathBuf>,
+}
+
+impl Booted {
+    /// Removes the journals that this start replaced. Only when every core has its first checkpoint.
+    pub async fn remove_retired(&self, io: &Io) -> Result<(), StorageError> {
+        for dir in &self.retired {
+            io.remove_dir_all(dir).await.map_err(StorageError::write(dir))?;
+            if let Some(parent) = dir.parent() {
+                io.sync_dir(parent).await.map_err(StorageError::write(parent))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Brings a data directory in order. The caller holds its lock.
+pub async fn boot(
+    io: &Io,
+    layout: &Layout,
+    identity: &Identity,
+    options: &Options,
+    on_failure: Rc<dyn Fn(&StorageError)>,
+) -> Result<Booted, BootError> {
+    let directory = open_directory(io, &layout.data).await?;
+    let defects = ReadDefects { behind_frontier: options.defect == Some(Defect::RecoversBehindFrontier) };
+    let metadata_dir = layout.data.join("metadata");
+    let (metadata_found, mut retired) = find_journals(io, &metadata_dir, directory, ReadDefects::default()).await?;
+    let (data_found, unfinished) = find_journals(io, &layout.journals, directory, defects).await?;
+    retired.extend(unfinished);
+    let newest = metadata_found.iter().chain(&data_found).map(|found| found.checkpoint.incarnation).max();
+    let incarnation = Incarnation(newest.map_or(1, |newest| newest.0 + 1));
+    let mut summary = BootSummary {
+        new: metadata_found.is_empty(),
+        clean: metadata_found.iter().chain(&data_found).all(|found| found.clean),
+        journal_bytes: metadata_found.iter().chain(&data_found).map(|found| found.bytes_read).sum(),
+        discarded_blocks: metadata_found.iter().chain(&data_found).map(|found| found.discarded).sum(),
+        ..BootSummary::default()
+    };
+
+    let (metadata, replaced) =
+        open_metadata(io, &metadata_dir, directory, metadata_found, incarnation, on_failure).await?;
+    retired.extend(replaced);
+    begin(io, &metadata, identity, incarnation, options).await?;
+    let image = metadata.image();
+    summary.partitions = image.partition_count();
+
+    let topics = layout.data.join("topics");
+    let recovery = Recovery::new(io, directory, &image, &topics, options);
+    let logs = recovery.run(&data_found, &mut summary).await?;
+
+    let plans = plan_journals(&layout.journals, directory, &data_found, identity.cores, options.journal_file_bytes);
+    let kept: Vec<_> = plans.iter().map(|plan| plan.dir.clone()).collect();
+    retired.extend(data_found.iter().map(|found| found.dir.clone()).filter(|dir| !kept.contains(dir)));
+    let mut cores: Vec<_> = plans
+        .into_iter()
+        .map(|plan| CoreSeed {
+            directory,
+            topics: topics.clone(),
+            plan,
+            incarnation,
+            image: image.clone(),
+            logs: Vec::new(),
+        })
+        .collect();
+    for (log, state) in logs {
+        cores[usize::from(placement(log, identity.cores).0)].logs.push((log, state));
+    }
+    Ok(Booted { cores, image, summary, metadata, retired })
+}
+
+/// Opens the metadata journal for writing, with the image that it stands for. Gives the directories that it replaces.
+async fn open_metadata(
+    io: &Io,
+    dir: &Path,
+    directory: [u8; 16],
+    mut found: Vec<Found>,
+    incarnation: Incarnation,
+    on_failure: Rc<dyn Fn(&StorageError)>,
+) -> Result<(Metadata, Vec<PathBuf>), BootError> {
+    let current = found.pop();
+    let mut replaced: Vec<_> = found.into_iter().map(|older| older.dir).collect();
+    let mut image = Image::empty();
+    let inconsistent = |found: String| BootError::Inconsistent { dir: dir.to_owned(), found };
+    if let Some(current) = &current {
+        if !current.checkpoint.snapshot.is_empty() {
+            image = Image::decode(&current.checkpoint.snapshot)
+                .map_err(|error| inconsistent(format!("the snapshot of the metadata cannot be read: {error}")))?;
+        }
+        for (_, entry) in current.entries.iter().filter(|(_, entry)| entry.head.kind == Kind::Command) {
+            let id = EntryId { term: entry.head.epoch.0 as u64, index: entry.head.first.0 as u64 };
+            if id.index <= image.version().index {
+                continue;
+            }
+            let bytes = entry.payload.concat();
+            let command = Command::decode(&bytes)
+                .map_err(|error| inconsistent(format!("command {} cannot be read: {error}", id.index)))?;
+            let (next, _, outcome) = cluster::apply(&image, id, &command);
+            outcome.map_err(|fault| inconsistent(format!("command {} does not apply: {fault}", id.index)))?;
+            image = next;
+        }
+    }
+    let reuse = current.as_ref().and_then(|found| JournalPlan::reuse(found, METADATA_JOURNAL_FILE_BYTES as u64));
+    let next_id = current.as_ref().map_or(0, |found| found.owner.journal.0 + 1);
+    let plan = match (reuse, current) {
+        (Some(plan), _) => plan,
+        (None, current) => {
+            replaced.extend(current.map(|found| found.dir));
+            let owner = Owner { directory, journal: JournalId(next_id) };
+            JournalPlan::make(dir, owner, METADATA_JOURNAL_FILE_BYTES as u64)
+        }
+    };
+    create_dir(io, dir).await?;
+    let term = image.version().term + 1;
+    let (files, checkpoints, mut numbers) = plan.open(io, incarnation, Vec::new(), image.encode().into()).await?;
+    if numbers.len() < 2 {
+        files.create(io, 1, plan.file_bytes).await?;
+        numbers.push(1);
+    }
+    let journal_options = journal::Options {
+        owner: plan.owner,
+        incarnation,
+        file_bytes: plan.file_bytes,
+        block_bytes_max: 256 << 10,
+        chunk_bytes: 256 << 10,
+        depth: 1,
+        threshold: 0,
+    };
+    let journal = Journal::new(journal_options, Pool::new(0), numbers, plan.end);
+    let seed = metadata::Seed { journal, files, checkpoints, image: Arc::new(image), term };
+    Ok((Metadata::start(io, seed, on_failure), replaced))
+}
+
+/// Forms the cluster if there is none, and records this start. Both are durable when this returns.
+async fn begin(
+    io: &Io,
+    metadata: &Metadata,
+    identity: &Identity,
+    incarnation: Incarnation,
+    options: &Options,
+) -> Result<(), BootError> {
+    if metadata.image().cluster_id().is_none() {
+        let random = || {
+            let mut bytes = [0; 16];
+            bytes[..8].copy_from_slice(&io.random_u64().to_be_bytes());
+            bytes[8..].copy_from_slice(&io.random_u64().to_be_bytes());
+            TopicId::from_random(bytes).to_string().into()
+        };
+        let command = Command::ClusterFormed {
+            cluster_id: identity.cluster_id.clone().unwrap_or_else(random),
+            features: vec![(METADATA_VERSION.into(), METADATA_VERSION_LEVEL)],
+            membership: Membership { voters: vec![identity.node], observers: Vec::new() },
+        };
+        metadata.apply_alone(io, &command).await.map_err(BootError::Refused)?;
+    }
+    if options.defect == Some(Defect::KeepsLeaderEpoch) && metadata.image().node(identity.node).is_some() {
+        return Ok(());
+    }
+    let started = BrokerStarted {
+        node: identity.node,
+        incarnation,
+        rack: identity.rack.clone(),
+        endpoints: identity.endpoints.clone(),
+        cores: identity.cores,
+    };
+    metadata.apply_alone(io, &Command::BrokerStarted(started)).await.map_err(BootError::Refused)?;
+    Ok(())
+}
+
+/// One journal per core: those that were closed cleanly first, then new ones.
+fn plan_journals(parent: &Path, directory: [u8; 16], found: &[Found], cores: u16, file_bytes: u64) -> Vec<JournalPlan> {
+    let mut plans: Vec<_> = found.iter().filter_map(|found| JournalPlan::reuse(found, file_bytes)).collect();
+    plans.truncate(usize::from(cores));
+    let mut next = found.iter().map(|found| found.owner.journal.0 + 1).max().unwrap_or(0);
+    while plans.len() < usize::from(cores) {
+        plans.push(JournalPlan::make(parent, Owner { directory, journal: JournalId(next) }, file_bytes));
+        next += 1;
+    }
+    plans
+}
+
+async fn create_dir(io: &Io, dir: &Path) -> Result<(), StorageError> {
+    io.create_dir_all(dir).await.map_err(StorageError::write(dir))?;
+    let parent = dir.parent().unwrap_or(dir);
+    io.sync_dir(parent).await.map_err(StorageError::write(parent))
+}
+
+/// The logs of all journals, on their way into segments.
+struct Recovery<'a> {
+    image: &'a Image,
+    topics: &'a Path,
+    defaults: &'a TopicSettings,
+    forgets_producers: bool,
+    drive: Drive,
+    host: RecoveryHost,
+    now: Timestamp,
+}
+
+/// A log while it is recovered.
+struct Recovered {
+    log: Log,
+    partition: Partition,
+}
+
+#[derive(Clone, Default)]
+struct RecoveryHost(Rc<RefCell<Map<LogId, Recovered>>>);
+
+impl Host for RecoveryHost {
+    fn with_log<R>(&self, log: LogId, with: impl FnOnce(&mut Log) -> R) -> Option<R> {
+        self.0.borrow_mut().get_mut(&log).map(|recovered| with(&mut recovered.log))
+    }
+
+    async fn journal_tail_page(&self, _: TailPage) -> Result<Option<u64>, StorageError> {
+        Ok(None)
+    }
+
+    fn oldest_journal_seq(&self) -> u64 {
+        0
+    }
+}
+
+impl<'a> Recovery<'a> {
+    fn new(io: &Io, directory: [u8; 16], image: &'a Image, topics: &'a Path, options: &'a Options) -> Self {
+        Self {
+            image,
+            topics,
+            defaults: &options.topics,
+            forgets_producers: options.defect == Some(Defect::ForgetsProducers),
+            drive: Drive::new(io.clone(), directory),
+            host: RecoveryHost::default(),
+            now: io.wall_clock(),
+        }
+    }
+
+    /// The state of every log, drained and flushed.
+    async fn run(&self, found: &[Found], summary: &mut BootSummary) -> Result<Vec<(LogId, Bytes)>, BootError> {
+        let mut states: Map<LogId, (Incarnation, Bytes)> = Map::default();
+        for journal in found {
+            for (log, state) in &journal.checkpoint.logs {
+                let incarnation = journal.checkpoint.incarnation;
+                if states.get(log).is_none_or(|(newest, _)| *newest < incarnation) {
+                    states.insert(*log, (incarnation, state.clone()));
+                }
+            }
+        }
+        for journal in found.iter().filter(|journal| !journal.clean) {
+            self.recover_journal(journal, &mut states, summary).await?;
+        }
+        let mut logs: Vec<_> = states.into_iter().map(|(log, (_, state))| (log, state)).collect();
+        logs.retain(|(log, _)| matches!(self.image.log_state(*log), LogState::Live(..)));
+        logs.sort_by_key(|(log, _)| *log);
+        Ok(logs)
+    }
+
+    async fn recover_journal(
+        &self,
+        journal: &Found,
+        states: &mut Map<LogId, (Incarnation, Bytes)>,
+        summary: &mut BootSummary,
+    ) -> Result<(), BootError> {
+        let incarnation = journal.checkpoint.incarnation;
+        let newest = |log: &LogId, states: &Map<LogId, (Incarnation, Bytes)>| {
+            states.get(log).is_none_or(|(newest, _)| *newest == incarnation)
+        };
+        let mut touched: Vec<LogId> = journal.checkpoint.logs.iter().map(|(log, _)| *log).collect();
+        touched.extend(journal.entries.iter().map(|(_, entry)| entry.head.log).filter(|log| log.0 != 0));
+        touched.sort();
+        touched.dedup();
+        touched.retain(|log| newest(log, states));
+        let mut logs = Vec::new();
+        for log in touched {
+            let state = states.get(&log).map(|(_, state)| state.clone());
+            if self.take_in(journal, log, state)? {
+                logs.push(log);
+            }
+        }
+        self.recover_tails(journal, &logs).await?;
+        self.replay(journal, summary)?;
+        self.drive.drain_all(&self.host, &logs).await?;
+        self.drive.close(&self.host, &logs).await?;
+        for (id, mut recovered) in std::mem::take(&mut *self.host.0.borrow_mut()) {
+            recovered.partition.recovered(recovered.log.end()).map_err(|fault| self.impossible(journal, id, &fault))?;
+            recovered.log.leave_journal();
+            let mut checkpoint = recovered.log.checkpoint();
+            checkpoint.high = recovered.partition.high();
+            checkpoint.producer_offset = recovered.partition.end();
+            checkpoint.producer_state = recovered.partition.encode();
+            states.insert(id, (incarnation, checkpoint.encode().into()));
+        }
+        Ok(())
+    }
+
+    /// Makes a log ready for recovery. `false`: it was deleted.
+    fn take_in(&self, journal: &Found, id: LogId, state: Option<Bytes>) -> Result<bool, BootError> {
+        let (topic, index) = match self.image.log_state(id) {
+            LogState::Live(topic, index) => (topic, index),
+            LogState::Deleted => return Ok(false),
+            LogState::NeverGivenOut => {
+                let found =
+                    format!("it holds entries of log {id}, which was never given out; metadata is lost or damaged");
+                return Err(BootError::Inconsistent { dir: journal.dir.clone(), found });
+            }
+        };
+        let recovered = restore(spec(&topic, index, self.topics, self.defaults), state.as_ref())
+            .map_err(|found| BootError::Inconsistent { dir: journal.dir.clone(), found })?;
+        self.host.0.borrow_mut().insert(id, recovered);
+        Ok(true)
+    }
+
+    async fn recover_tails(&self, journal: &Found, logs: &[LogId]) -> Result<(), BootError> {
+        let oldest_seq = journal.checkpoint.tail.sequence;
+        let mut tails: Map<LogId, Recovering> = Map::default();
+        for log in logs {
+            let guard = self.host.with_log(*log, |log| log.active().and_then(|active| active.tail_guard)).flatten();
+            tails.insert(*log, Recovering { oldest_seq, guard, pieces: Vec::new() });
+        }
+        for (sequence, entry) in &journal.entries {
+            let Some(tail) = tails.get_mut(&entry.head.log) else { continue };
+            let drained = self.host.with_log(entry.head.log, |log| log.drained());
+            match entry.head.kind {
+                Kind::Append if drained.is_some_and(|drained| entry.head.last < drained) => {
+                    tail.pieces.push(TailPiece::Batch(cached(*sequence, entry)));
+                }
+                Kind::AppendRef => {
+                    let extent = Extent::decode(&entry.payload.concat());
+                    let extent = extent.ok_or_else(|| self.unreadable(journal, "an AppendRef"))?;
+                    let Extent { segment, position, tail: bytes, .. } = extent;
+                    tail.pieces.push(TailPiece::Page { segment, position, bytes: bytes.into(), seq: *sequence });
+                }
+                _ => {}
+            }
+        }
+        for log in logs {
+            self.drive.recover_tail(&self.host, *log, &tails[log]).await?;
+        }
+        Ok(())
+    }
+
+    /// The second pass: pushes what survives, and only that.
+    fn replay(&self, journal: &Found, summary: &mut BootSummary) -> Result<(), BootError> {
+        let known = |log: LogId| {
+            self.host
+                .0
+                .borrow()
+                .get(&log)
+                .map(|recovered| Known { drained: recovered.log.drained(), log_start: recovered.log.log_start() })
+        };
+        for (sequence, entry) in survivors(journal.entries.clone(), known) {
+            if entry.head.kind != Kind::Append {
+                continue;
+            }
+            let mut logs = self.host.0.borrow_mut();
+            let recovered = logs.get_mut(&entry.head.log).expect("a survivor's log is known");
+            let whole = joined(&entry.payload);
+            let batch = record::batches(&whole).next().filter(|batch| batch.crc_holds());
+            let batch = batch.ok_or_else(|| self.unreadable(journal, "a record batch"))?;
+            let replayed = recovered.partition.replay(&batch, self.now);
+            replayed.map_err(|fault| self.impossible(journal, entry.head.log, &fault))?;
+            recovered.log.push(cached(sequence, &entry));
+            summary.batches += 1;
+        }
+        if self.forgets_producers {
+            let mut logs = self.host.0.borrow_mut();
+            logs.values_mut().for_each(|recovered| {
+                recovered.partition.expire_producers(Timestamp(i64::MAX), 0);
+            });
+        }
+        Ok(())
+    }
+
+    fn unreadable(&self, journal: &Found, what: &'static str) -> BootError {
+        tracing::error!("{}: {what} does not pass its checks although its block does", journal.dir.display());
+        StorageError::corrupt(&journal.dir, 0, Fault::Malformed(what)).into()
+    }
+
+    fn impossible(&self, journal: &Found, log: LogId, fault: &StateFault) -> BootError {
+        BootError::Inconsistent { dir: journal.dir.clone(), found: format!("log {log} cannot be replayed: {fault}") }
+    }
+}
+
+/// A log and its partition from the state in a checkpoint, or new ones. Errors say what is wrong with the state.
+fn restore(spec: LogSpec, state: Option<&Bytes>) -> Result<Recovered, String> {
+    let id = spec.id;
+    let Some(state) = state else {
+        return Ok(Recovered { partition: Partition::new(id), log: Log::new(spec) });
+    };
+    let checkpoint = LogCheckpoint::decode(state).map_err(|fault| format!("the state of log {id}: {fault}"))?;
+    let partition = match checkpoint.producer_state.as_slice() {
+        [] => Ok(Partition::new(id)),
+        saved => Partition::restore(id, saved).map_err(|fault| format!("the state of log {id}: {fault}")),
+    }?;
+    Ok(Recovered { partition, log: Log::restore(spec, checkpoint) })
+}
+
+/// A core's own replica: restored from its seed, led under this start's epoch.
+pub(super) fn replica(spec: LogSpec, state: Option<&Bytes>, epoch: LeaderEpoch) -> Result<(Partition, Log), String> {
+    let Recovered { mut partition, log } = restore(spec, state)?;
+    partition.recovered(log.end()).map_err(|fault| fault.to_string())?;
+    partition.lead(epoch).map_err(|fault| fault.to_string())?;
+    Ok((partition, log))
+}
+
+/// Every partition of an image that lives on a core, with its topic.
+pub(super) fn mine(
+    image: &Image,
+    shard: crate::base::ShardId,
+    cores: u16,
+) -> impl Iterator<Item = (&Arc<cluster::Topic>, PartitionIndex, &cluster::Partition)> {
+    image
+        .topics()
+        .flat_map(|topic| topic.partitions.iter().enumerate().map(move |(at, partition)| (topic, at, partition)))
+        .filter(move |(_, _, partition)| placement(partition.log_id, cores) == shard)
+        .map(|(topic, at, partition)| (topic, PartitionIndex(at as i32), partition))
+}
+
+fn cached(sequence: u64, entry: &journal::Committed) -> CachedBatch {
+    CachedBatch {
+        base: entry.head.first,
+        last: entry.head.last,
+        epoch: entry.head.epoch,
+        max_timestamp: record::max_timestamp(&entry.payload[0]),
+        seq: sequence,
+        slices: entry.payload.clone(),
+    }
+}
+
+fn joined(slices: &SmallVec<[Bytes; 1]>) -> Bytes {
+    match slices.as_slice() {
+        [one] => one.clone(),
+        several => several.concat().into(),
+    }
+}

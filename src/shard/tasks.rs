@@ -1,0 +1,295 @@
+//! The long-lived work of a core beside requests: writing the journal, draining it into segments, checkpoints, growth, and the end.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::waiters::{Signal, first};
+use super::{Defect, Shard, State};
+use crate::base::LogId;
+use crate::storage::drive::boot::{CheckpointWriter, Seal};
+use crate::storage::drive::journal::{self, JournalHost};
+use crate::storage::drive::{Host, TailPage};
+use crate::storage::journal::{Extent, Head, Kind, Ticket, Write};
+use crate::storage::{Log, StorageError};
+
+/// After this long without a write the journal tells the disk how far everything is durable.
+const IDLE: Duration = Duration::from_millis(100);
+/// How often silent producers are looked for.
+const EXPIRY: Duration = Duration::from_secs(60);
+
+impl JournalHost for Shard {
+    fn next_write(&self) -> Option<Write> {
+        self.with(|state| state.journal.next_write())
+    }
+
+    fn publish(&self) -> Option<Write> {
+        self.with(|state| state.journal.publish())
+    }
+
+    fn written(&self, sequence: u64) {
+        self.with(|state| state.block_written(sequence));
+    }
+
+    fn failed(&self, error: StorageError) {
+        self.fail(&error);
+    }
+}
+
+impl Host for Shard {
+    fn with_log<R>(&self, log: LogId, with: impl FnOnce(&mut Log) -> R) -> Option<R> {
+        self.with(|state| state.replicas.get_mut(&log).map(|replica| with(&mut replica.log)))
+    }
+
+    async fn journal_tail_page(&self, page: TailPage) -> Result<Option<u64>, StorageError> {
+        let TailPage { log, segment, position, bytes } = page;
+        let extent = Extent { segment, position, pages: 0, head: Vec::new(), tail: bytes.to_vec() };
+        let ticket =
+            self.with(|state| state.journal.append(Head::about(Kind::AppendRef, log), &extent.encode(), |_| {}));
+        self.durable(ticket).await;
+        Ok(Some(ticket.0))
+    }
+
+    fn oldest_journal_seq(&self) -> u64 {
+        if self.0.defect == Some(Defect::UnguardedTailPage) {
+            return 0;
+        }
+        self.with(|state| state.journal.tail().sequence)
+    }
+}
+
+impl Shard {
+    pub(super) fn spawn_tasks(&self, checkpoints: CheckpointWriter) {
+        let (io, files) = (self.io().clone(), self.0.files.clone());
+        let wake = self.with(|state| state.journal_wake.clone());
+        self.io().spawn(journal::run(io, files, self.clone(), wake));
+        self.io().spawn(self.clone().drain_as_needed(checkpoints));
+        self.io().spawn(self.clone().grow());
+        self.io().spawn(self.clone().publish_when_idle());
+        self.io().spawn(self.clone().expire_producers());
+    }
+
+    /// Waits until `ticket` is due.
+    pub(super) async fn durable(&self, ticket: Ticket) {
+        let signal = self.with(|state| {
+            if state.journal.is_durable(ticket) {
+                return None;
+            }
+            let signal = Rc::new(Signal::default());
+            state.control_waiters.push((ticket, signal.clone()));
+            state.journal_wake.notify();
+            Some(signal)
+        });
+        if let Some(signal) = signal {
+            signal.fired().await;
+        }
+    }
+
+    /// Ends this core: everything is drained, segments are cut to size, and a checkpoint says that nothing in the journal counts. Nobody
+    /// may produce any more.
+    pub async fn finish(&self) {
+        self.begin_stop();
+        self.0.finishing.set(true);
+        self.with(|state| state.drain_wake.clone()).notify();
+        self.0.finished.fired().await;
+    }
+
+    /// Files until the journal has its size, made in the background; the first one is enough to begin.
+    async fn grow(self) {
+        let (target, file_bytes) = self.with(|state| {
+            let options = state.journal.options();
+            ((state.options.journal_bytes / options.file_bytes).max(2), options.file_bytes)
+        });
+        let mut number = self.0.files.highest() + 1;
+        while !self.is_stopping() && (self.with(|state| state.journal.files()) as u64) < target {
+            if let Err(error) = self.0.files.create(self.io(), number, file_bytes).await {
+                // A smaller journal works too; what was asked for and what there is stands in the log.
+                tracing::warn!("the journal stays smaller than configured: {error}");
+                return;
+            }
+            let now = self.io().wall_clock();
+            self.with(|state| {
+                state.journal.add_file(number);
+                state.work_off_backlog(now);
+            });
+            number += 1;
+        }
+    }
+
+    async fn publish_when_idle(self) {
+        let wake = self.with(|state| state.journal_wake.clone());
+        let mut before = None;
+        while !self.is_stopping() {
+            first(self.io().sleep(IDLE), self.stopping()).await;
+            let newest = self.with(|state| state.journal.newest());
+            if before == Some(newest) {
+                journal::publish(&self.0.files, &self, &wake).await;
+            }
+            before = Some(self.with(|state| state.journal.newest()));
+        }
+    }
+
+    async fn expire_producers(self) {
+        while !self.is_stopping() {
+            first(self.io().sleep(EXPIRY), self.stopping()).await;
+            let now = self.io().wall_clock();
+            self.with(|state| {
+                let expiration_ms = state.options.producer_expiration_ms;
+                for replica in state.replicas.values_mut() {
+                    replica.partition.expire_producers(now, expiration_ms);
+                }
+            });
+        }
+    }
+
+    async fn drain_as_needed(self, mut checkpoints: CheckpointWriter) {
+        let wake = self.with(|state| state.drain_wake.clone());
+        loop {
+            wake.notified().await;
+            let finishing = self.0.finishing.get();
+            let pass =
+                if finishing { self.finish_pass(&mut checkpoints).await } else { self.pass(&mut checkpoints).await };
+            if let Err(error) = pass {
+                return self.fail(&error);
+            }
+            if finishing {
+                return self.0.finished.fire();
+            }
+        }
+    }
+
+    /// Drains every log, flushes once for all, writes a checkpoint, and recycles the journal files that nothing needs any more.
+    async fn pass(&self, checkpoints: &mut CheckpointWriter) -> Result<(), StorageError> {
+        self.delete_logs().await?;
+        if !self.with(|state| state.wants_draining()) {
+            return Ok(());
+        }
+        let logs = self.with(|state| state.logs_in_journal());
+        self.0.drive.drain_all(self, &logs).await?;
+        self.with(State::retire_if_alone);
+        if self.0.defect != Some(Defect::RecyclesBeforeFlush) {
+            self.0.drive.flush(self, &logs).await?;
+        }
+        self.checkpoint(checkpoints).await
+    }
+
+    async fn checkpoint(&self, checkpoints: &mut CheckpointWriter) -> Result<(), StorageError> {
+        let (newest, states, (tail, finished)) = self.with(|state| {
+            let mut needed = state.needed_sequence();
+            if state.options.defect == Some(Defect::RecyclesBeforeFlush) {
+                needed = state.journal.durable() + 1;
+            }
+            (state.journal.newest(), state.log_states(), state.journal.recyclable(needed))
+        });
+        // The states speak of batches up to here: a checkpoint must not know what a crash may take back.
+        self.durable(newest).await;
+        if finished.is_empty() {
+            return Ok(());
+        }
+        let (committed, end) = self.with(|state| (state.journal.durable(), state.journal.end()));
+        let seal = Seal { tail: Some(tail), committed, end, logs: states, snapshot: Bytes::new() };
+        if self.0.defect == Some(Defect::RecyclesBeforeCheckpoint) {
+            self.recycle(&finished);
+            return checkpoints.write(self.io(), seal).await;
+        }
+        checkpoints.write(self.io(), seal).await?;
+        self.recycle(&finished);
+        Ok(())
+    }
+
+    fn recycle(&self, finished: &[u32]) {
+        let now = self.io().wall_clock();
+        self.with(|state| {
+            finished.iter().for_each(|number| state.journal.recycle(*number));
+            state.shrink_cache();
+            state.work_off_backlog(now);
+            if state.wants_draining() && !state.backlog.is_empty() {
+                state.drain_wake.notify();
+            }
+        });
+    }
+
+    async fn finish_pass(&self, checkpoints: &mut CheckpointWriter) -> Result<(), StorageError> {
+        while !self.with(|state| state.backlog.is_empty()) {
+            self.pass(checkpoints).await?;
+            self.io().yield_now().await;
+        }
+        let newest = self.with(|state| state.journal.newest());
+        self.durable(newest).await;
+        self.delete_logs().await?;
+        let logs: Vec<_> = self.with(|state| state.replicas.keys().copied().collect());
+        self.0.drive.drain_all(self, &logs).await?;
+        self.0.drive.close(self, &logs).await?;
+        let newest = self.with(|state| state.journal.newest());
+        self.durable(newest).await;
+        let seal = self.with(|state| Seal {
+            tail: None,
+            committed: state.journal.durable(),
+            end: state.journal.end(),
+            logs: state.log_states(),
+            snapshot: Bytes::new(),
+        });
+        checkpoints.write(self.io(), seal).await
+    }
+
+    /// Removes the directories of deleted logs, once the journal says so durably.
+    async fn delete_logs(&self) -> Result<(), StorageError> {
+        while let Some((ticket, log)) = self.with(|state| state.deletions.pop_front()) {
+            if self.0.defect != Some(Defect::DeletesBeforeDurable) {
+                self.durable(ticket).await;
+            }
+            self.0.drive.delete(log.spec().id, &log.directory()).await?;
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Half of the journal is used, or somebody waits for room in it.
+    fn wants_draining(&self) -> bool {
+        !self.backlog.is_empty() || self.journal.used_bytes() * 2 >= self.journal.capacity()
+    }
+
+    fn logs_in_journal(&self) -> Vec<LogId> {
+        let in_journal = self.replicas.iter().filter(|(_, replica)| replica.log.needed_seq().is_some());
+        in_journal.map(|(log, _)| *log).collect()
+    }
+
+    /// The oldest block that any log would need after a crash.
+    fn needed_sequence(&self) -> u64 {
+        let needed = self.replicas.values().filter_map(|replica| replica.log.needed_seq()).min();
+        needed.unwrap_or(u64::MAX).min(self.journal.durable() + 1)
+    }
+
+    fn log_states(&self) -> Vec<(LogId, Bytes)> {
+        let forgets = self.options.defect == Some(Defect::ForgetsProducers);
+        let state = |(id, replica): (&LogId, &super::Replica)| {
+            let mut checkpoint = replica.log.checkpoint();
+            checkpoint.high = replica.partition.high().max(checkpoint.high);
+            if !forgets {
+                checkpoint.producer_offset = replica.partition.end();
+                checkpoint.producer_state = replica.partition.encode();
+            }
+            (*id, checkpoint.encode().into())
+        };
+        self.replicas.iter().map(state).collect()
+    }
+
+    /// A journal of one file is emptied as a whole.
+    fn retire_if_alone(&mut self) {
+        if self.journal.files() == 1 {
+            self.journal.retire_current();
+        }
+    }
+
+    pub(super) fn shrink_cache(&mut self) {
+        let undrained = self.replicas.values().filter_map(|replica| replica.log.oldest_undrained_seq()).min();
+        let (replicas, cache) = (&mut self.replicas, &mut self.cache);
+        cache.shrink(undrained.unwrap_or(u64::MAX), |log, sequence| {
+            if let Some(replica) = replicas.get_mut(&log) {
+                replica.log.evict_through(sequence);
+            }
+        });
+    }
+}
