@@ -1,5 +1,7 @@
 //! Every bound of the broker, by name and unit, with the relations between them checked when the broker is compiled.
 
+use std::time::Duration;
+
 /// Bytes of a device page: the unit of direct I/O, and of padding in the journal.
 pub const PAGE_BYTES: usize = 4096;
 
@@ -37,10 +39,15 @@ pub const DECODE_RESERVE_MAX: usize = 1024;
 pub const MAILBOX_MESSAGES_MAX: usize = 4096;
 /// Produce requests of one connection that may wait for the disk at a time.
 pub const PRODUCES_IN_FLIGHT_MAX: usize = 256;
+/// Batches of one Produce request at most. What a request has beyond is refused.
+pub const PRODUCE_BATCHES_MAX: usize = 60_000;
 /// Connections that one core serves at most.
 pub const CONNECTIONS_PER_CORE_MAX: usize = 20_000;
 /// Bytes that an idle connection owns at most.
 pub const IDLE_CONNECTION_BYTES_MAX: usize = 4096;
+
+/// Connections on their way from the acceptor to one core at most.
+pub const ARRIVALS_MAX: usize = 1024;
 
 /// Partitions of one topic at most.
 pub const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
@@ -59,6 +66,10 @@ pub const EPOCHS_PER_PARTITION_MAX: usize = 10_000;
 
 /// Fetch sessions per core at most (Kafka: `max.incremental.fetch.session.cache.slots` = 1000 for the broker).
 pub const FETCH_SESSIONS_PER_CORE_MAX: usize = 1000;
+/// Partitions in all fetch sessions of one core at most.
+pub const FETCH_SESSION_PARTITIONS_PER_CORE_MAX: usize = 500_000;
+/// How long a fetch may wait for data at most, whatever the client asks. It is answered empty then, and asks again.
+pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(600);
 /// Bytes of decompressed records that one batch may unfold to while it is checked.
 pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 256 << 20;
 /// Bytes after which a long computation on a core gives way to others.

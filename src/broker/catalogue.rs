@@ -1,0 +1,192 @@
+//! The catalogue: every API that is served, once. ApiVersions, dispatch, frame limits, authorisation and features are read from it.
+//!
+//! What cannot be served is not in it.
+
+use std::future::Future;
+use std::ops::RangeInclusive;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::authorize::{Needs, Operation};
+use super::context::RequestContext;
+use super::dispatch::{Handled, answered, answered_as};
+use super::{
+    Broker, api_versions, create_topics, delete_topics, describe_cluster, fetch, init_producer_id, list_offsets,
+    metadata, offset_for_leader_epoch, produce,
+};
+use crate::base::limits::REQUEST_BYTES_MAX_SMALL;
+use crate::cluster::{METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_LEVEL_MIN};
+use crate::protocol::ApiKey;
+
+/// One API.
+pub struct Api {
+    /// Its key.
+    pub key: ApiKey,
+    /// The versions that ApiVersions names.
+    pub advertised: RangeInclusive<i16>,
+    /// The versions that are answered; others close the connection, as in Kafka.
+    pub served: RangeInclusive<i16>,
+    /// How large its requests may be.
+    pub frame: FrameLimit,
+    /// What one must be allowed to do.
+    pub needs: Needs,
+    /// What answers it.
+    pub handler: Handler,
+}
+
+/// How large a request may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FrameLimit {
+    /// As `socket.request.max.bytes` says: it carries records.
+    Records,
+    /// At most [`FRAME_BYTES_MIN`].
+    Small,
+}
+
+/// Answers a request: its context and its body.
+pub type Handler = fn(Rc<Broker>, RequestContext, Bytes) -> Pin<Box<dyn Future<Output = Handled>>>;
+
+/// A feature that this broker supports (KIP-584).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Feature {
+    /// Its name.
+    pub name: &'static str,
+    /// The levels supported, both included.
+    pub levels: (i16, i16),
+}
+
+/// Bytes that a frame of any API may have.
+pub const FRAME_BYTES_MIN: usize = REQUEST_BYTES_MAX_SMALL;
+
+/// All APIs served, by key.
+pub static APIS: &[Api] = &[
+    Api {
+        key: ApiKey::Produce,
+        // 0 to 2 are named for old librdkafka, which does not compress without them, and refused (KAFKA-18659).
+        advertised: 0..=13,
+        served: 3..=13,
+        frame: FrameLimit::Records,
+        needs: Needs::EachTopic(Operation::Write),
+        handler: |broker, context, body| Box::pin(produce::handle(broker, context, body)),
+    },
+    Api {
+        key: ApiKey::Fetch,
+        advertised: 4..=18,
+        served: 4..=18,
+        frame: FrameLimit::Small,
+        needs: Needs::EachTopic(Operation::Read),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, fetch::handle)),
+    },
+    Api {
+        key: ApiKey::ListOffsets,
+        advertised: 1..=11,
+        served: 1..=11,
+        frame: FrameLimit::Small,
+        needs: Needs::EachTopic(Operation::Describe),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, list_offsets::handle)),
+    },
+    Api {
+        key: ApiKey::Metadata,
+        advertised: 0..=13,
+        served: 0..=13,
+        frame: FrameLimit::Small,
+        needs: Needs::EachTopic(Operation::Describe),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, metadata::handle)),
+    },
+    Api {
+        key: ApiKey::ApiVersions,
+        advertised: 0..=4,
+        served: i16::MIN..=i16::MAX,
+        frame: FrameLimit::Small,
+        needs: Needs::Nothing,
+        handler: |broker, context, body| Box::pin(answered_as(broker, context, body, api_versions::handle)),
+    },
+    Api {
+        key: ApiKey::CreateTopics,
+        advertised: 2..=7,
+        served: 2..=7,
+        frame: FrameLimit::Small,
+        needs: Needs::EachTopic(Operation::Create),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, create_topics::handle)),
+    },
+    Api {
+        key: ApiKey::DeleteTopics,
+        advertised: 1..=6,
+        served: 1..=6,
+        frame: FrameLimit::Small,
+        needs: Needs::EachTopic(Operation::Delete),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, delete_topics::handle)),
+    },
+    Api {
+        key: ApiKey::InitProducerId,
+        advertised: 0..=5,
+        served: 0..=5,
+        frame: FrameLimit::Small,
+        needs: Needs::Cluster(Operation::IdempotentWrite),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, init_producer_id::handle)),
+    },
+    Api {
+        key: ApiKey::OffsetForLeaderEpoch,
+        advertised: 2..=4,
+        served: 2..=4,
+        frame: FrameLimit::Small,
+        needs: Needs::EachTopic(Operation::Describe),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, offset_for_leader_epoch::handle)),
+    },
+    Api {
+        key: ApiKey::DescribeCluster,
+        advertised: 0..=2,
+        served: 0..=2,
+        frame: FrameLimit::Small,
+        needs: Needs::Cluster(Operation::Describe),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, describe_cluster::handle)),
+    },
+];
+
+/// The features supported. What the APIs above cannot keep is not promised: transactions, groups and shares bring their own.
+pub const FEATURES: &[Feature] =
+    &[Feature { name: METADATA_VERSION, levels: (METADATA_VERSION_LEVEL_MIN, METADATA_VERSION_LEVEL) }];
+
+/// The row of an API, if it is served.
+pub fn find(key: ApiKey) -> Option<&'static Api> {
+    APIS.iter().find(|api| api.key == key)
+}
+
+/// Bytes that a frame for this key may have, given `socket.request.max.bytes`. Unknown keys get the smallest limit.
+pub fn frame_bytes_max(key: i16, records_max: usize) -> usize {
+    match ApiKey::from_key(key).and_then(find).map(|api| api.frame) {
+        Some(FrameLimit::Records) => records_max,
+        Some(FrameLimit::Small) | None => FRAME_BYTES_MIN,
+    }
+}
+
+/// Whether requests with this key may be under way at the same time on one connection. Their bytes may then outlive the call that handles them.
+pub fn overlaps(key: i16) -> bool {
+    key == ApiKey::Produce.key()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_in_order_and_serve_nothing_that_is_not_named() {
+        assert!(APIS.is_sorted_by_key(|api| api.key.key()));
+        for api in APIS {
+            assert!(api.served.end() >= api.advertised.end(), "{}", api.key);
+            if api.key != ApiKey::ApiVersions {
+                assert!(api.served.start() >= api.advertised.start() && api.served.end() <= api.advertised.end());
+            }
+        }
+    }
+
+    #[test]
+    fn only_records_make_frames_large() {
+        assert_eq!(frame_bytes_max(0, 100 << 20), 100 << 20);
+        for key in [1, 3, 18, 999, -1] {
+            assert_eq!(frame_bytes_max(key, 100 << 20), FRAME_BYTES_MIN);
+        }
+    }
+}

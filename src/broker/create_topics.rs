@@ -1,0 +1,202 @@
+//! CreateTopics (key 19), and the topics that a Metadata request creates. The rules stand in `cluster`: one command per topic.
+
+use super::Broker;
+use super::authorize::{Operation, Resource, allowed};
+use super::context::RequestContext;
+use super::errors::Refusal;
+use super::throttle::throttle_ms;
+use crate::base::{Map, NodeId, PartitionIndex, TopicId};
+use crate::cluster::topic_config::{KEYS, TopicKey};
+use crate::cluster::{
+    Assignment, Command, CommandFault, ConfigEntry, CreateTopic, EntryId, Outcome, Topic, TopicSettings, check,
+};
+use crate::protocol::messages::create_topics::{
+    CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
+};
+use crate::protocol::{ErrorCode, Str};
+use crate::record::TimestampType;
+use crate::shard::CommandError;
+
+/// Answers a CreateTopics request.
+pub async fn handle(broker: &Broker, context: &RequestContext, request: CreateTopicsRequest) -> CreateTopicsResponse {
+    let mut times: Map<Str, usize> = Map::default();
+    for topic in &request.topics {
+        *times.entry(topic.name.clone()).or_default() += 1;
+    }
+    let mut topics = Vec::with_capacity(times.len());
+    for topic in &request.topics {
+        let made = match times.get_mut(&topic.name) {
+            // Named twice: one answer for all of them, and it is no.
+            Some(named) if *named > 1 => {
+                *named = 0;
+                Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name."))
+            }
+            Some(1) if request.timeout_ms <= 0 => {
+                Err(Refusal::new(ErrorCode::RequestTimedOut, "The request gave no time."))
+            }
+            Some(1) => one(broker, context, topic, request.validate_only).await,
+            _ => continue,
+        };
+        topics.push(made.unwrap_or_else(|refusal| CreatableTopicResult {
+            name: topic.name.clone(),
+            error_code: refusal.code.code(),
+            error_message: refusal.message.map(Str::from),
+            ..Default::default()
+        }));
+    }
+    CreateTopicsResponse { throttle_time_ms: throttle_ms(context, context.request_bytes), topics }
+}
+
+/// Makes a topic with the broker's defaults, because someone asked for it by name. One that exists by now is as good.
+pub async fn create_automatically(broker: &Broker, context: &RequestContext, name: &Str) -> Result<(), ErrorCode> {
+    let cluster = allowed(context, Operation::Create, Resource::Cluster);
+    if !cluster && !allowed(context, Operation::Create, Resource::Topic(name)) {
+        return Err(ErrorCode::TopicAuthorizationFailed);
+    }
+    let create = Command::CreateTopic(CreateTopic {
+        name: name.clone().into(),
+        topic_id: new_topic_id(broker),
+        partitions: -1,
+        default_partitions: broker.options().num_partitions,
+        replication_factor: -1,
+        assignments: Vec::new(),
+        configs: Vec::new(),
+    });
+    match broker.shard().command(create).await {
+        Ok(_) | Err(CommandError::Refused(CommandFault::TopicExists(_))) => {
+            tracing::info!(topic = %name, peer = %context.peer, "topic created automatically");
+            Ok(())
+        }
+        Err(error) => Err(Refusal::from(error).code),
+    }
+}
+
+async fn one(
+    broker: &Broker,
+    context: &RequestContext,
+    asked: &CreatableTopic,
+    validate_only: bool,
+) -> Result<CreatableTopicResult, Refusal> {
+    let cluster = allowed(context, Operation::Create, Resource::Cluster);
+    if !cluster && !allowed(context, Operation::Create, Resource::Topic(&asked.name)) {
+        return Err(ErrorCode::TopicAuthorizationFailed.into());
+    }
+    let create = CreateTopic {
+        name: asked.name.clone().into(),
+        topic_id: new_topic_id(broker),
+        partitions: asked.num_partitions,
+        default_partitions: broker.options().num_partitions,
+        replication_factor: asked.replication_factor,
+        assignments: asked
+            .assignments
+            .iter()
+            .map(|assignment| Assignment {
+                partition: PartitionIndex(assignment.partition_index),
+                brokers: assignment.broker_ids.iter().copied().map(NodeId).collect(),
+            })
+            .collect(),
+        configs: asked
+            .configs
+            .iter()
+            .map(|config| ConfigEntry { name: config.name.clone().into(), value: config.value.clone().map(Into::into) })
+            .collect(),
+    };
+    if validate_only {
+        let topic = would_be(broker, create)?;
+        return Ok(CreatableTopicResult { topic_id: TopicId::ZERO, ..result(broker, context, &topic) });
+    }
+    match broker.shard().command(Command::CreateTopic(create)).await? {
+        Outcome::Created(topic) => {
+            tracing::info!(topic = %topic.name, partitions = topic.partitions.len(), peer = %context.peer, "topic created");
+            Ok(result(broker, context, &topic))
+        }
+        other => unreachable!("CreateTopic gave {other:?}"),
+    }
+}
+
+/// The topic as the command would make it now.
+fn would_be(broker: &Broker, create: CreateTopic) -> Result<std::sync::Arc<Topic>, CommandFault> {
+    let (image, name) = (broker.shard().image(), create.name.clone());
+    let command = Command::CreateTopic(create);
+    check(&image, &command)?;
+    let version = image.version();
+    let entry = EntryId { index: version.index + 1, ..version };
+    let (image, ..) = crate::cluster::apply(&image, entry, &command);
+    Ok(image.topic(&name).expect("the command was found good").clone())
+}
+
+fn result(broker: &Broker, context: &RequestContext, topic: &Topic) -> CreatableTopicResult {
+    let may_see = allowed(context, Operation::DescribeConfigs, Resource::Topic(&topic.name));
+    CreatableTopicResult {
+        name: topic.name.clone().into(),
+        topic_id: topic.id,
+        error_code: ErrorCode::None.code(),
+        topic_config_error_code: if may_see { ErrorCode::None } else { ErrorCode::TopicAuthorizationFailed }.code(),
+        num_partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
+        replication_factor: topic.partitions.first().map_or(-1, |one| one.replicas.len() as i16),
+        configs: may_see.then(|| KEYS.iter().map(|key| config(topic, &broker.options().topic_defaults, key)).collect()),
+        ..Default::default()
+    }
+}
+
+fn config(topic: &Topic, defaults: &TopicSettings, key: &TopicKey) -> CreatableTopicConfigs {
+    let default = text(defaults, key);
+    let (value, config_source) = match topic.configs.get(key.name) {
+        Some(value) => (value.as_ref().into(), SOURCE_TOPIC),
+        None if default == key.default => (default.into(), SOURCE_DEFAULT),
+        None => (default.into(), SOURCE_STATIC_BROKER),
+    };
+    CreatableTopicConfigs {
+        name: key.name.into(),
+        value: Some(value),
+        read_only: false,
+        config_source,
+        is_sensitive: false,
+    }
+}
+
+/// A setting as text.
+fn text(settings: &TopicSettings, key: &TopicKey) -> String {
+    match key.name {
+        "max.message.bytes" => settings.max_message_bytes.to_string(),
+        "message.timestamp.type" => match settings.timestamp_type {
+            TimestampType::CreateTime => "CreateTime".into(),
+            TimestampType::LogAppendTime => "LogAppendTime".into(),
+        },
+        "message.timestamp.before.max.ms" => settings.timestamp_before_max_ms.to_string(),
+        "message.timestamp.after.max.ms" => settings.timestamp_after_max_ms.to_string(),
+        "segment.bytes" => settings.segment_bytes.to_string(),
+        "segment.ms" => settings.segment_ms.to_string(),
+        "index.interval.bytes" => settings.index_interval_bytes.to_string(),
+        "segment.index.bytes" => settings.segment_index_bytes.to_string(),
+        "flush.messages" => settings.flush_messages.to_string(),
+        "flush.ms" => settings.flush_ms.to_string(),
+        "min.insync.replicas" => settings.min_insync_replicas.to_string(),
+        // Keys with one possible value have no field.
+        _ => key.default.into(),
+    }
+}
+
+fn new_topic_id(broker: &Broker) -> TopicId {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&broker.io().random_u64().to_be_bytes());
+    bytes[8..].copy_from_slice(&broker.io().random_u64().to_be_bytes());
+    TopicId::from_random(bytes)
+}
+
+/// Kafka's numbers for where a value comes from.
+const SOURCE_TOPIC: i8 = 1;
+const SOURCE_STATIC_BROKER: i8 = 4;
+const SOURCE_DEFAULT: i8 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_prints_as_the_table_has_it() {
+        for key in KEYS {
+            assert_eq!(text(&TopicSettings::default(), key), key.default, "{}", key.name);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! From a frame to the handler of its API, and from its answer to a frame.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::Broker;
+use super::catalogue;
+use super::context::{Peer, RequestContext, Stage, Stamps};
+use crate::base::Mono;
+use crate::protocol::{ApiKey, Frame, Message, Reader, decode_request_header};
+
+/// What becomes of a request.
+pub enum Handled {
+    /// It is answered.
+    Now(Answer),
+    /// It will be; the next request of its kind may be taken up meanwhile.
+    Later(LaterAnswer),
+}
+
+/// An answer that comes when records are on disk.
+pub type LaterAnswer = Pin<Box<dyn Future<Output = Answer>>>;
+
+/// What the connection does about a request.
+#[derive(Debug)]
+pub enum Answer {
+    /// Sends a response.
+    Respond(Frame),
+    /// Nothing: the client asked for no answer (acks=0).
+    Silent,
+    /// Closes the connection, as Kafka does where there is no other way to say no. The reason goes to the log.
+    Close(String),
+}
+
+impl Answer {
+    /// Bytes to send.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Respond(frame) => frame.byte_len(),
+            Self::Silent | Self::Close(_) => 0,
+        }
+    }
+
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl From<Answer> for Handled {
+    fn from(answer: Answer) -> Self {
+        Self::Now(answer)
+    }
+}
+
+/// Has a request answered. `frame` begins with the API key; its last byte was read at `read`.
+pub async fn handle(broker: &Rc<Broker>, peer: &Peer, frame: Bytes, read: Mono) -> Handled {
+    let mut reader = Reader::new(&frame);
+    let header = match decode_request_header(&mut reader) {
+        Ok(header) => header,
+        Err(fault) => return Answer::Close(format!("request header: {fault}")).into(),
+    };
+    let Some(api) = catalogue::find(header.api) else {
+        return Answer::Close(format!("{} is not served", header.api)).into();
+    };
+    if !api.served.contains(&header.version) {
+        return Answer::Close(format!("{} version {} is not served", header.api, header.version)).into();
+    }
+    let context = RequestContext {
+        api: header.api,
+        version: header.version,
+        correlation_id: header.correlation_id,
+        client_id: header.client_id,
+        listener: broker.listener(peer.listener),
+        peer: peer.address,
+        principal: peer.principal.clone(),
+        request_bytes: frame.len(),
+        stamps: Stamps::new(read),
+    };
+    let body = reader.rest();
+    drop(frame);
+    (api.handler)(broker.clone(), context, body).await
+}
+
+/// Decodes the body, asks `handler`, and makes the response a frame. A body that cannot be decoded closes the connection, as in Kafka.
+pub async fn answered<Q: Message, A: Message>(
+    broker: Rc<Broker>,
+    context: RequestContext,
+    body: Bytes,
+    handler: impl AsyncFnOnce(&Broker, &RequestContext, Q) -> A,
+) -> Handled {
+    let request = Q::decode(&mut Reader::new(&body), context.version);
+    drop(body);
+    match request {
+        Ok(request) => {
+            context.stamps.mark(Stage::Decoded, broker.io().now());
+            let response = handler(&broker, &context, request).await;
+            respond(&broker, &context, context.version, &response).into()
+        }
+        Err(fault) => undecodable(&context, fault).into(),
+    }
+}
+
+/// As [`answered`], for a handler that chooses the version of its response and decodes the body itself.
+pub async fn answered_as<A: Message>(
+    broker: Rc<Broker>,
+    context: RequestContext,
+    body: Bytes,
+    handler: impl FnOnce(&Broker, &RequestContext, &Bytes) -> Result<(i16, A), crate::protocol::DecodeError>,
+) -> Handled {
+    match handler(&broker, &context, &body) {
+        Ok((version, response)) => respond(&broker, &context, version, &response).into(),
+        Err(fault) => undecodable(&context, fault).into(),
+    }
+}
+
+/// A body that is not what its API and version say.
+pub fn undecodable(context: &RequestContext, fault: impl std::fmt::Display) -> Answer {
+    Answer::Close(format!("{} version {}: {fault}", context.api, context.version))
+}
+
+/// Makes a response a frame.
+pub fn respond(broker: &Broker, context: &RequestContext, version: i16, response: &impl Message) -> Answer {
+    let frame = Frame::response(context.api, version, context.correlation_id, response);
+    context.stamps.mark(Stage::Responded, broker.io().now());
+    if let Some(total) = context.stamps.total()
+        && total > SLOW
+        && context.api != ApiKey::Fetch
+    {
+        tracing::debug!(api = %context.api, peer = %context.peer, stamps = ?context.stamps, "slow request");
+    }
+    Answer::Respond(frame)
+}
+
+/// A request that took longer is worth a line in a debug log. Fetches wait on purpose.
+const SLOW: std::time::Duration = std::time::Duration::from_secs(1);

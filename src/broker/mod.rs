@@ -1,0 +1,155 @@
+//! Kafka's APIs: one file each, behind one catalogue.
+//!
+//! Always true: what is served stands in [`catalogue`]; every operation on every resource is asked of [`authorize`], every response of
+//! [`throttle`]; faults of other rooms become Kafka's codes only in [`errors`]. Handlers hold no state beyond the request, but for fetch
+//! sessions. Knows nothing of sockets, journals or which core owns what: it asks its core's shard.
+
+pub mod authorize; // may they? everyone may, for now
+pub mod catalogue; // every API, once
+pub mod context; // who asks, and when what happened
+mod dispatch; // frame to handler, answer to frame
+pub mod errors; // faults to Kafka's codes, only here
+pub mod fetch_session; // incremental fetch sessions (KIP-227)
+pub mod throttle; // how long to pause? not at all, for now
+
+mod api_versions; // key 18
+mod create_topics; // key 19
+mod delete_topics; // key 20
+mod describe_cluster; // key 60
+mod fetch; // key 1
+mod init_producer_id; // key 22
+mod list_offsets; // key 2
+mod metadata; // key 3
+mod offset_for_leader_epoch; // key 23
+mod produce; // key 0
+
+pub use context::{Peer, RequestContext};
+pub use dispatch::{Answer, Handled, LaterAnswer};
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::base::limits::REQUEST_BYTES_MAX;
+use crate::base::{Mono, NodeId, TopicId};
+use crate::cluster::{Image, Topic, TopicSettings};
+use crate::io::Io;
+use crate::protocol::{ErrorCode, Str};
+use crate::record::Scratch;
+use crate::shard::Shard;
+use fetch_session::{FetchSessions, TopicKey};
+
+/// What an operator may set about answering requests.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This broker's id (`node.id`).
+    pub node_id: NodeId,
+    /// Names of the listeners, in the order in which connections number them.
+    pub listeners: Vec<Arc<str>>,
+    /// Whether a Metadata request may create topics (`auto.create.topics.enable`).
+    pub auto_create_topics: bool,
+    /// Partitions of a topic for which nobody says how many (`num.partitions`).
+    pub num_partitions: i32,
+    /// What holds for topics that do not say otherwise.
+    pub topic_defaults: TopicSettings,
+    /// Bytes of records in one Fetch response at most, whatever the client asks (`fetch.max.bytes`).
+    pub fetch_bytes_max: i32,
+    /// Bytes of a Produce frame at most (`socket.request.max.bytes`).
+    pub request_bytes_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            node_id: NodeId(1),
+            listeners: vec!["PLAINTEXT".into()],
+            auto_create_topics: true,
+            num_partitions: 1,
+            topic_defaults: TopicSettings::default(),
+            fetch_bytes_max: 55 << 20,
+            request_bytes_max: REQUEST_BYTES_MAX,
+        }
+    }
+}
+
+/// What one core needs to answer requests.
+pub struct Broker {
+    shard: Shard,
+    options: Arc<Options>,
+    sessions: RefCell<FetchSessions>,
+    scratches: RefCell<Vec<Scratch>>,
+    scratches_out: Cell<usize>,
+}
+
+impl Broker {
+    /// For the core of `shard`.
+    pub fn new(shard: Shard, options: Arc<Options>) -> Self {
+        let sessions = RefCell::new(FetchSessions::new(shard.id()));
+        Self { shard, options, sessions, scratches: RefCell::default(), scratches_out: Cell::new(0) }
+    }
+
+    /// Has a request answered. `frame` begins with the API key; its last byte was read at `read`.
+    ///
+    /// Requests of one connection must be handed over one at a time; a Produce has its place in every log when this returns.
+    pub async fn handle(self: &Rc<Self>, peer: &Peer, frame: Bytes, read: Mono) -> Handled {
+        dispatch::handle(self, peer, frame, read).await
+    }
+
+    /// What the operator set.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// This core's part of the data.
+    pub fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    fn io(&self) -> &Io {
+        self.shard.io()
+    }
+
+    fn listener(&self, number: usize) -> Arc<str> {
+        self.options.listeners[number].clone()
+    }
+
+    /// Lends memory for looking into compressed batches. Waits while too many others use theirs: they are all running, so it is not for long.
+    async fn scratch(&self) -> ScratchLoan<'_> {
+        while self.scratches_out.get() >= SCRATCHES_MAX {
+            self.io().yield_now().await;
+        }
+        self.scratches_out.set(self.scratches_out.get() + 1);
+        ScratchLoan { broker: self, scratch: self.scratches.borrow_mut().pop().unwrap_or_default() }
+    }
+}
+
+/// Memory for looking into compressed batches, given back when dropped.
+struct ScratchLoan<'a> {
+    broker: &'a Broker,
+    scratch: Scratch,
+}
+
+impl Drop for ScratchLoan<'_> {
+    fn drop(&mut self) {
+        self.broker.scratches_out.set(self.broker.scratches_out.get() - 1);
+        self.broker.scratches.borrow_mut().push(std::mem::take(&mut self.scratch));
+    }
+}
+
+/// A topic by what a request calls it, or why there is none.
+fn find_topic<'a>(image: &'a Image, key: &TopicKey) -> Result<&'a Arc<Topic>, ErrorCode> {
+    match key {
+        TopicKey::Name(name) => image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition),
+        TopicKey::Id(id) => image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId),
+    }
+}
+
+/// A topic's name or id as requests carry them: by id where the version says so.
+fn topic_key(by_id: bool, name: Str, id: TopicId) -> TopicKey {
+    if by_id { TopicKey::Id(id) } else { TopicKey::Name(name) }
+}
+
+/// Compressed batches that one core looks into at the same time.
+const SCRATCHES_MAX: usize = 4;
