@@ -1,13 +1,13 @@
 //! Coretide: a broker that speaks the Apache Kafka protocol. `src/ARCHITECTURE.md` shows the house.
 
 pub mod base;
-// pub mod broker;
+pub mod broker;
 pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod io;
 pub mod logs;
-// pub mod net;
+pub mod net;
 pub mod partition;
 pub mod protocol;
 pub mod record;
