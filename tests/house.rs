@@ -164,7 +164,8 @@ fn each_file_says_what_it_is_and_is_about_one_thing() {
         }
         let lines = file.code.lines().filter(|line| !line.trim().is_empty()).count();
         if lines > LINES_MAX {
-            writeln!(faults, "{} has {lines} lines of code without its tests; more than {LINES_MAX}", file.name).unwrap();
+            writeln!(faults, "{} has {lines} lines of code without its tests; more than {LINES_MAX}", file.name)
+                .unwrap();
         }
     }
     assert!(faults.is_empty(), "\n{faults}");

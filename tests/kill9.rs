@@ -38,8 +38,8 @@ const UNANSWERED_PER_PARTITION: usize = 5;
 const UNANSWERED_PER_CONNECTION: usize = 20;
 /// Rounds on one data directory, before a fresh one is taken.
 const ROUNDS_PER_DIRECTORY: usize = 5;
-/// Acknowledged bytes after which a round's kill comes, at most.
-const ROUND_BYTES_MAX: u64 = 96 << 20;
+/// Acknowledged bytes after which a round's kill comes, at most: twice what the smallest journal of one core holds.
+const ROUND_BYTES_MAX: u64 = 256 << 20;
 
 /// Which cores to start with, in turn.
 const CORES: [usize; 3] = [2, 1, 2];
@@ -161,9 +161,13 @@ fn produce_and_kill(
             .collect();
         let positions = history.ends();
         let consumer = scope.spawn(|| consume(address, positions, &gone));
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while acknowledged.load(Relaxed) < target {
-            assert!(Instant::now() < deadline, "only {} bytes acknowledged in 20 s", acknowledged.load(Relaxed));
+            assert!(
+                Instant::now() < deadline,
+                "only {} of {target} bytes acknowledged in 60 s",
+                acknowledged.load(Relaxed)
+            );
             if running.iter().any(|producer| producer.is_finished()) {
                 break; // It failed; its panic is reported below.
             }
@@ -576,8 +580,8 @@ fn listening_address(line: &str) -> Option<SocketAddr> {
     rest.split(|c: char| c.is_whitespace() || c == ',' || c == '"').next()?.parse().ok()
 }
 
-/// Flags that make the journal small.
-const SMALL_JOURNAL: [&str; 2] = ["--journal-size", "64MiB"];
+/// Flags for the smallest journal there may be.
+const SMALL_JOURNAL: [&str; 2] = ["--journal-size", "128MiB"];
 
 /// xorshift64: small, seeded, good enough to choose moments and sizes.
 struct Random(u64);

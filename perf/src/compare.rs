@@ -31,9 +31,13 @@ pub struct Options {
     /// Measured seconds of a run.
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
-    /// Not measured, before a saturating run: a time or a size. For a steady state five times the journal's capacity. The other steps warm up 1 s.
-    #[arg(long, default_value = "1s", value_name = "SPAN")]
+    /// Not measured, before a saturating run: a time or a size. The default is five times what the journals of two cores hold, so that the
+    /// state is steady. The other steps warm up 1 s.
+    #[arg(long, default_value = "2560MiB", value_name = "SPAN")]
     warmup: Span,
+    /// The same for the reference.
+    #[arg(long, default_value = "3s", value_name = "SPAN")]
+    reference_warmup: Span,
     /// Pause between two runs, for background work of the one before to end.
     #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
     settle: f64,
@@ -205,7 +209,11 @@ fn measure(options: &Options, step: &Step, endpoint: &Endpoint, round: usize) ->
         record_bytes: 1024,
         payload: Payload::Random,
         rate: step.rate,
-        warmup: if saturating { options.warmup } else { Span::Time(Duration::from_secs(1)) },
+        warmup: match &endpoint.child {
+            Some(_) if saturating => options.warmup,
+            Some(_) => Span::Time(Duration::from_secs(1)),
+            None => options.reference_warmup,
+        },
         length: Span::Time(Duration::from_secs_f64(options.seconds)),
         idempotent: false,
         broker_pid: Some(endpoint.pid),
@@ -223,9 +231,19 @@ fn measure(options: &Options, step: &Step, endpoint: &Endpoint, round: usize) ->
 }
 
 fn write_step(page: &mut String, step: &Step, endpoints: &[Endpoint], runs: &[Vec<Option<Run>>]) -> Result<()> {
-    let figures =
-        ["MB/s", "requests/s", "CPU s/GB", "switches/request", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "max ms"];
-    writeln!(page, "\n## {}\n\n| | {} | load CPU s/GB |", step.title, figures.join(" | "))?;
+    let figures = [
+        "MB/s",
+        "requests/s",
+        "CPU s/GB",
+        "switches/request",
+        "p50 ms",
+        "p90 ms",
+        "p99 ms",
+        "p99.9 ms",
+        "max ms",
+        "load CPU s/GB",
+    ];
+    writeln!(page, "\n## {}\n\n| | {} | elsewhere, cores |", step.title, figures.join(" | "))?;
     writeln!(page, "|---|{}---|", "---|".repeat(figures.len()))?;
     for (endpoint, runs) in endpoints.iter().zip(runs) {
         let done: Vec<&Run> = runs.iter().flatten().collect();
@@ -243,6 +261,7 @@ fn write_step(page: &mut String, step: &Step, endpoints: &[Endpoint], runs: &[Ve
             |run: &Run| run.ms(0.999),
             |run: &Run| run.ms(1.0),
             Run::own_cpu_per_gb,
+            |run: &Run| run.elsewhere().unwrap_or(f64::NAN),
         ] {
             write!(page, " {} |", spread(done.iter().map(|run| figure(run)).collect()))?;
         }
@@ -282,23 +301,33 @@ fn spread(mut values: Vec<f64>) -> String {
 fn preamble(options: &Options, endpoints: &[Endpoint]) -> String {
     let cpu = shell("sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1");
     let cores = thread::available_parallelism().map_or(0, |n| n.get());
-    let arguments: Vec<String> = std::env::args().skip(2).collect();
+    // How a reference is started is this machine's business, and its path says nothing to a reader.
+    let mut hidden = false;
+    let arguments: Vec<String> = std::env::args()
+        .skip(2)
+        .map(|argument| {
+            let shown = if hidden { "...".into() } else { argument.clone() };
+            hidden = ["--reference-start", "--reference-stop", "--out"].contains(&argument.as_str());
+            if shown.contains(' ') { format!("'{shown}'") } else { shown }
+        })
+        .collect();
     let names: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
     format!(
         "# {}, in turn on one machine\n\n- Date: {}; revision: {}\n- Command: `perf/compare {}`\n- Host: {cores} x {cpu}, Linux {}, file system {}\n\
-         - {} rounds, {} s measured per run, warm-up of saturating runs {:?}; 1 KiB records, {PARTITIONS} partitions, acks=all, random payload. \
+         - {} rounds, {} s measured per run, warm-up of saturating runs {}, of the reference {}; 1 KiB records, {PARTITIONS} partitions, acks=all, random payload. \
          The load generator shares the cores with the broker.\n\
          - Figures are the median (smallest to largest) over the rounds. MB is 10^6 bytes, GB 10^9. Latency is per request; in the open loop from the \
-         moment the batch was due.\n",
+         moment the batch was due. \"Elsewhere\" is CPU time of neither load nor broker: kernel threads, and whatever else ran.\n",
         names.join(", "),
         shell("date -u '+%F %R UTC'"),
         shell("git describe --always --dirty"),
         arguments.join(" "),
         shell("uname -r"),
-        shell(&format!("stat -f -c %T '{}'", options.dir.display())),
+        shell(&format!("findmnt -no FSTYPE -T '{}'", options.dir.display())),
         options.rounds,
         options.seconds,
         options.warmup,
+        options.reference_warmup,
     )
 }
 

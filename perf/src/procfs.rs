@@ -26,8 +26,6 @@ pub fn usage(pid: u32) -> Result<Usage> {
     // The name, in brackets, may hold spaces: count fields from its end. Fields 14 and 15 of proc(5) are utime and stime.
     let after_name = stat.rsplit_once(") ").ok_or("/proc/PID/stat has no name")?.1;
     let ticks: u64 = after_name.split(' ').skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
-    // SAFETY: sysconf takes no pointer and has no precondition.
-    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as f64;
     let mut switches = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         // A thread may end between the listing and the reading.
@@ -38,7 +36,7 @@ pub fn usage(pid: u32) -> Result<Usage> {
             .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
             .sum::<u64>();
     }
-    Ok(Usage { cpu: Duration::from_secs_f64(ticks as f64 / per_second), switches })
+    Ok(Usage { cpu: Duration::from_secs_f64(ticks as f64 / ticks_per_second()), switches })
 }
 
 /// CPU time of this process. Finer than [`usage`].
@@ -51,6 +49,21 @@ pub fn own_cpu() -> Duration {
     };
     let of = |t: libc::timeval| Duration::new(t.tv_sec as u64, t.tv_usec as u32 * 1000);
     of(used.ru_utime) + of(used.ru_stime)
+}
+
+/// CPU time that the whole machine has used since it started, kernel threads and interrupts included. Resolution 10 ms.
+pub fn machine_cpu() -> Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let line = stat.lines().next().ok_or("/proc/stat is empty")?;
+    // proc(5): user, nice, system, idle, iowait, irq, softirq, steal.
+    let fields: Vec<u64> = line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
+    let ticks: u64 = [0, 1, 2, 5, 6, 7].iter().filter_map(|&i| fields.get(i)).sum();
+    Ok(Duration::from_secs_f64(ticks as f64 / ticks_per_second()))
+}
+
+fn ticks_per_second() -> f64 {
+    // SAFETY: sysconf takes no pointer and has no precondition.
+    unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as f64
 }
 
 /// Resident memory of process `pid` in bytes, now and at its highest.

@@ -155,13 +155,13 @@ pub(crate) fn drive<W: Send>(
             }
         };
         pass(warmup, Instant::now(), 0);
-        let (broker_before, own_before) = (broker(), procfs::own_cpu());
+        let (machine_before, broker_before, own_before) = (procfs::machine_cpu(), broker(), procfs::own_cpu());
         let (started, before) = (Instant::now(), totals());
         shared.phase.store(MEASURING, Relaxed);
         pass(length, started, before.0);
         shared.phase.store(STOPPING, Relaxed);
         let (seconds, after) = (started.elapsed().as_secs_f64(), totals());
-        let (own_after, broker_after) = (procfs::own_cpu(), broker());
+        let (own_after, broker_after, machine_after) = (procfs::own_cpu(), broker(), procfs::machine_cpu());
         let mut latency = Histogram::new(3).map_err(|e| e.to_string())?;
         for thread in threads {
             latency.add(thread.join().map_err(|_| "a thread panicked")??).map_err(|e| e.to_string())?;
@@ -177,6 +177,7 @@ pub(crate) fn drive<W: Send>(
             latency,
             own_cpu: own_after.saturating_sub(own_before),
             broker,
+            machine_cpu: machine_after?.saturating_sub(machine_before?),
         })
     })
 }

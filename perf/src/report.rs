@@ -20,6 +20,8 @@ pub struct Run {
     pub own_cpu: std::time::Duration,
     /// What the broker used, if its process was named.
     pub broker: Option<Usage>,
+    /// What the whole machine used.
+    pub machine_cpu: std::time::Duration,
 }
 
 impl Run {
@@ -48,6 +50,13 @@ impl Run {
         self.broker.map(|used| used.switches as f64 / self.requests as f64)
     }
 
+    /// How many cores were busy with neither the load nor the broker: kernel threads that work for them, and whatever else runs here and
+    /// spoils the figures. Unknown without the broker's process.
+    pub fn elsewhere(&self) -> Option<f64> {
+        let ours = self.own_cpu + self.broker?.cpu;
+        Some(self.machine_cpu.saturating_sub(ours).as_secs_f64() / self.seconds)
+    }
+
     /// Name, value and unit of all that was measured, in reading order. What was not measured is left out.
     pub fn figures(&self) -> Vec<(&'static str, f64, &'static str)> {
         let mut figures = vec![
@@ -63,6 +72,9 @@ impl Run {
         if let (Some(cpu), Some(switches)) = (self.broker_cpu_per_gb(), self.broker_switches()) {
             figures.push(("broker_cpu", cpu, "s/GB"));
             figures.push(("broker_switches", switches, "1/request"));
+        }
+        if let Some(elsewhere) = self.elsewhere() {
+            figures.push(("elsewhere", elsewhere, "cores"));
         }
         figures.push(("seconds", self.seconds, "s"));
         figures.push(("bytes", self.bytes as f64, "B"));

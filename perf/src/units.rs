@@ -1,6 +1,6 @@
 //! Sizes and durations as people write them: `64KiB`, `1GiB`, `200MB`, `5s`, `250ms`.
 
-use std::{str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 /// A number of bytes. `KiB`, `MiB`, `GiB` are powers of 1,024; `KB`, `MB`, `GB` powers of 1,000; without a unit it is bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,16 @@ impl FromStr for Span {
             "ms" => Ok(Span::Time(Duration::from_secs_f64(number / 1e3))),
             "" => Err("a unit is needed: `5s`, `500ms` or `4GiB`".into()),
             _ => text.parse::<Size>().map(|size| Span::Bytes(size.0)),
+        }
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Span::Time(time) => write!(f, "{time:?}"),
+            Span::Bytes(bytes) if bytes % (1 << 20) == 0 => write!(f, "{} MiB", bytes >> 20),
+            Span::Bytes(bytes) => write!(f, "{bytes} bytes"),
         }
     }
 }
