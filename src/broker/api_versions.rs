@@ -27,7 +27,7 @@ pub fn handle(
         return Ok((0, response));
     }
     let request = ApiVersionsRequest::decode(&mut Reader::new(body), context.version)?;
-    context.stamps.mark(Stage::Decoded, broker.io().now());
+    context.stamps.mark(Stage::Decoded, broker.shard.io().now());
     let throttle_time_ms = throttle_ms(context, context.request_bytes);
     let named = [&request.client_software_name, &request.client_software_version];
     if context.version >= INTRODUCED_FROM && !named.into_iter().all(|name| is_software_name(name)) {

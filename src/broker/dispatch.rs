@@ -95,7 +95,7 @@ pub async fn answered<Q: Message, A: Message>(
     drop(body);
     match request {
         Ok(request) => {
-            context.stamps.mark(Stage::Decoded, broker.io().now());
+            context.stamps.mark(Stage::Decoded, broker.shard.io().now());
             let response = handler(&broker, &context, request).await;
             respond(&broker, &context, context.version, &response).into()
         }
@@ -124,7 +124,7 @@ pub fn undecodable(context: &RequestContext, fault: impl std::fmt::Display) -> A
 /// Makes a response a frame.
 pub fn respond(broker: &Broker, context: &RequestContext, version: i16, response: &impl Message) -> Answer {
     let frame = Frame::response(context.api, version, context.correlation_id, response);
-    context.stamps.mark(Stage::Responded, broker.io().now());
+    context.stamps.mark(Stage::Responded, broker.shard.io().now());
     if let Some(total) = context.stamps.total()
         && total > SLOW
         && context.api != ApiKey::Fetch

@@ -25,7 +25,8 @@ pub async fn handle(broker: &Broker, context: &RequestContext, request: FetchReq
         return refused_as_a_whole(context, &request, ErrorCode::UnknownServerError);
     }
     let limits = Limits::new(broker, context, &request);
-    let (kind, partitions) = match broker.sessions.borrow_mut().begin(broker.io().now(), asked(context, request)) {
+    let (kind, partitions) = match broker.sessions.borrow_mut().begin(broker.shard.io().now(), asked(context, request))
+    {
         Ok(begun) => begun.into_parts(),
         Err(fault) => {
             let error_code = errors::session(fault).code();
@@ -37,8 +38,9 @@ pub async fn handle(broker: &Broker, context: &RequestContext, request: FetchReq
         }
     };
     let mut answers = read(broker, context, &limits, partitions).await;
-    let now = broker.io().now();
-    let finished = broker.sessions.borrow_mut().finish(now, kind, &mut answers, found, || broker.io().random_u64());
+    let now = broker.shard.io().now();
+    let finished =
+        broker.sessions.borrow_mut().finish(now, kind, &mut answers, found, || broker.shard.io().random_u64());
     let bytes = answers.iter().map(|(_, _, data)| data.records.byte_len()).sum::<usize>();
     let throttle_time_ms = throttle_ms(context, context.request_bytes + bytes);
     match finished {
@@ -70,7 +72,7 @@ impl Limits {
             bytes_max,
             bytes_min: u64::try_from(request.min_bytes.min(bytes_max)).unwrap_or(0),
             read_committed: request.isolation_level == COMMITTED,
-            deadline: broker.io().now() + wait,
+            deadline: broker.shard.io().now() + wait,
             waits: !wait.is_zero(),
             by_replica: replica_id(context, request) >= 0,
         }
@@ -120,7 +122,7 @@ async fn read(
     };
     loop {
         let verdict = plan(broker, limits, &mut shares).await;
-        if verdict == Verdict::Answer || !limits.waits || broker.io().now() >= limits.deadline {
+        if verdict == Verdict::Answer || !limits.waits || broker.shard.io().now() >= limits.deadline {
             break;
         }
         let waiting = shares.iter().filter_map(|share| match &share.state {

@@ -35,7 +35,6 @@ use bytes::Bytes;
 use crate::base::limits::REQUEST_BYTES_MAX;
 use crate::base::{Mono, NodeId, TopicId};
 use crate::cluster::{Image, Topic, TopicSettings};
-use crate::io::Io;
 use crate::protocol::{ErrorCode, Str};
 use crate::record::Scratch;
 use crate::shard::Shard;
@@ -107,10 +106,6 @@ impl Broker {
         &self.shard
     }
 
-    fn io(&self) -> &Io {
-        self.shard.io()
-    }
-
     fn listener(&self, number: usize) -> Arc<str> {
         self.options.listeners[number].clone()
     }
@@ -118,7 +113,7 @@ impl Broker {
     /// Lends memory for looking into compressed batches. Waits while too many others use theirs: they are all running, so it is not for long.
     async fn scratch(&self) -> ScratchLoan<'_> {
         while self.scratches_out.get() >= SCRATCHES_MAX {
-            self.io().yield_now().await;
+            self.shard.io().yield_now().await;
         }
         self.scratches_out.set(self.scratches_out.get() + 1);
         ScratchLoan { broker: self, scratch: self.scratches.borrow_mut().pop().unwrap_or_default() }

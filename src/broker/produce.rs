@@ -41,16 +41,16 @@ pub async fn handle(broker: Rc<Broker>, context: RequestContext, body: Bytes) ->
         Err(fault) => return undecodable(&context, fault).into(),
     };
     drop(body);
-    context.stamps.mark(Stage::Decoded, broker.io().now());
+    context.stamps.mark(Stage::Decoded, broker.shard.io().now());
     let batches = plan.check(&broker, &context, acks, refused).await;
-    context.stamps.mark(Stage::Routed, broker.io().now());
+    context.stamps.mark(Stage::Routed, broker.shard.io().now());
     if batches.is_empty() {
         return plan.answer(&broker, &context, acks).into();
     }
     let ticket = broker.shard.produce(batches);
     Handled::Later(Box::pin(async move {
         let appended = ticket.await;
-        context.stamps.mark(Stage::Durable, broker.io().now());
+        context.stamps.mark(Stage::Durable, broker.shard.io().now());
         for (slot, appended) in plan.waiting().zip(appended) {
             slot.outcome = appended.map_or_else(|error| Outcome::Refused(error.into()), Outcome::Appended);
         }
@@ -170,13 +170,13 @@ impl Walk<'_> {
         *self.since_yield += bytes.len();
         if *self.since_yield > YIELD_BYTES {
             *self.since_yield = 0;
-            self.broker.io().yield_now().await;
+            self.broker.shard.io().yield_now().await;
         }
         let mut checker = RawBatch(bytes).checker(limits, now, self.scratch)?;
         let batch = loop {
             match checker.step(YIELD_BYTES)? {
                 Progress::Done(batch) => break batch,
-                Progress::More => self.broker.io().yield_now().await,
+                Progress::More => self.broker.shard.io().yield_now().await,
             }
         };
         if batch.info.transactional { Err(no_transactions()) } else { Ok(batch) }
@@ -238,7 +238,7 @@ impl Plan {
         refused: Option<Refusal>,
     ) -> Batches {
         let mut batches = Batches::new();
-        let now = broker.io().wall_clock();
+        let now = broker.shard.io().wall_clock();
         let mut scratch = broker.scratch().await;
         let mut since_yield = 0;
         let topics = &self.topics;
