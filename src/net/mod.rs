@@ -14,7 +14,7 @@ mod outbox; // responses in request order
 mod serve; // all connections of one core
 mod stream; // the bytes of one connection
 
-pub use listener::{Arrival, Door, accept, doors};
+pub use listener::{Arrival, Door, Turn, accept, doors};
 pub use serve::serve;
 
 use std::time::Duration;
