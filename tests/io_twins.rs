@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use coretide::base::limits::PAGE_BYTES;
+use coretide::io::sim::{World, WorldOptions};
 use coretide::io::uring::{Cores, host, run_cores};
 use coretide::io::{AlignedBuf, Io, Open, Stream, mailbox};
 
@@ -22,6 +23,9 @@ macro_rules! twins {
     ($($name:ident,)*) => {
         mod on_uring {
             $(#[test] fn $name() { super::on_uring(stringify!($name), super::$name); })*
+        }
+        mod in_simulation {
+            $(#[test] fn $name() { super::in_simulation(super::$name); })*
         }
     };
 }
@@ -58,6 +62,19 @@ fn on_uring<F: Future<Output = ()> + 'static>(name: &str, expectation: fn(Io, Pa
         .expect("the core starts")
         .join()
         .expect("the core ran");
+}
+
+/// Under many seeds: the order of tasks, the time that things take and the pieces that bytes come in differ.
+fn in_simulation<F: Future<Output = ()> + 'static>(expectation: fn(Io, PathBuf) -> F) {
+    for seed in 0..20 {
+        let world = World::new(seed, WorldOptions::default());
+        let process = world.process("twin");
+        world.run(process, |io| async move {
+            let root = PathBuf::from("/twin");
+            io.create_dir_all(&root).await.unwrap();
+            expectation(io, root).await;
+        });
+    }
 }
 
 fn create() -> Open {

@@ -9,6 +9,7 @@
 
 pub mod buffer;
 mod mailbox;
+pub mod sim;
 pub mod uring;
 
 use std::collections::VecDeque;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::base::limits::PAGE_BYTES;
 use crate::base::{Mono, ShardId, Timestamp};
 pub use buffer::{AlignedBuf, Pool};
 pub use mailbox::{Receiver, Sender, mailbox};
@@ -33,6 +35,8 @@ pub use uring::host::Signal;
 pub enum Io {
     /// The real world.
     Uring(uring::Io),
+    /// A simulated world.
+    Sim(sim::Io),
 }
 
 /// How a file is opened. All false: for reading, through the page cache, and it must exist.
@@ -57,6 +61,7 @@ impl Io {
     pub fn shard(&self) -> ShardId {
         match self {
             Self::Uring(io) => io.shard(),
+            Self::Sim(io) => io.shard(),
         }
     }
 
@@ -64,6 +69,7 @@ impl Io {
     pub fn now(&self) -> Mono {
         match self {
             Self::Uring(io) => io.now(),
+            Self::Sim(io) => io.now(),
         }
     }
 
@@ -71,6 +77,7 @@ impl Io {
     pub fn wall_clock(&self) -> Timestamp {
         match self {
             Self::Uring(io) => io.wall_clock(),
+            Self::Sim(io) => io.wall_clock(),
         }
     }
 
@@ -78,6 +85,7 @@ impl Io {
     pub fn random_u64(&self) -> u64 {
         match self {
             Self::Uring(io) => io.random_u64(),
+            Self::Sim(io) => io.random_u64(),
         }
     }
 
@@ -85,6 +93,7 @@ impl Io {
     pub fn pool(&self) -> &Pool {
         match self {
             Self::Uring(io) => io.pool(),
+            Self::Sim(io) => io.pool(),
         }
     }
 
@@ -92,6 +101,7 @@ impl Io {
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         match self {
             Self::Uring(io) => io.spawn(task),
+            Self::Sim(io) => io.spawn(task),
         }
     }
 
@@ -99,6 +109,7 @@ impl Io {
     pub fn sleep(&self, wait: Duration) -> Sleep {
         Sleep(match self {
             Self::Uring(io) => SleepArm::Uring(io.sleep(wait)),
+            Self::Sim(io) => SleepArm::Sim(io.sleep(wait)),
         })
     }
 
@@ -111,6 +122,7 @@ impl Io {
     pub fn yield_now(&self) -> YieldNow {
         YieldNow(match self {
             Self::Uring(io) => YieldArm::Uring(io.yield_now()),
+            Self::Sim(io) => YieldArm::Sim(io.yield_now()),
         })
     }
 
@@ -118,6 +130,7 @@ impl Io {
     pub async fn signal(&self) -> Signal {
         match self {
             Self::Uring(io) => io.signal().await,
+            Self::Sim(io) => io.signal().await,
         }
     }
 
@@ -128,6 +141,7 @@ impl Io {
     pub async fn open(&self, path: &Path, how: Open) -> io::Result<File> {
         Ok(File(match self {
             Self::Uring(io) => FileArm::Uring(io.open(path, how).await?),
+            Self::Sim(io) => FileArm::Sim(io.open(path, how).await?),
         }))
     }
 
@@ -135,6 +149,7 @@ impl Io {
     pub async fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         match self {
             Self::Uring(io) => io.create_dir_all(path).await,
+            Self::Sim(io) => io.create_dir_all(path).await,
         }
     }
 
@@ -142,6 +157,7 @@ impl Io {
     pub async fn remove_file(&self, path: &Path) -> io::Result<()> {
         match self {
             Self::Uring(io) => io.remove_file(path).await,
+            Self::Sim(io) => io.remove_file(path).await,
         }
     }
 
@@ -149,6 +165,7 @@ impl Io {
     pub async fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
         match self {
             Self::Uring(io) => io.remove_dir_all(path).await,
+            Self::Sim(io) => io.remove_dir_all(path).await,
         }
     }
 
@@ -156,6 +173,7 @@ impl Io {
     pub async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         match self {
             Self::Uring(io) => io.rename(from, to).await,
+            Self::Sim(io) => io.rename(from, to).await,
         }
     }
 
@@ -163,6 +181,7 @@ impl Io {
     pub async fn sync_dir(&self, path: &Path) -> io::Result<()> {
         match self {
             Self::Uring(io) => io.sync_dir(path).await,
+            Self::Sim(io) => io.sync_dir(path).await,
         }
     }
 
@@ -170,6 +189,7 @@ impl Io {
     pub async fn list_dir(&self, path: &Path) -> io::Result<Vec<String>> {
         match self {
             Self::Uring(io) => io.list_dir(path).await,
+            Self::Sim(io) => io.list_dir(path).await,
         }
     }
 
@@ -199,6 +219,7 @@ impl Io {
     async fn stat(&self, path: &Path) -> io::Result<(u64, bool)> {
         match self {
             Self::Uring(io) => io.stat(path).await,
+            Self::Sim(io) => io.stat(path).await,
         }
     }
 
@@ -234,6 +255,7 @@ impl Io {
     pub async fn listen(&self, address: SocketAddr) -> io::Result<Listener> {
         Ok(Listener(match self {
             Self::Uring(io) => ListenerArm::Uring(io.listen(address)?),
+            Self::Sim(io) => ListenerArm::Sim(io.listen(address)?),
         }))
     }
 
@@ -241,6 +263,8 @@ impl Io {
     pub fn adopt(&self, socket: Socket) -> io::Result<Stream> {
         Ok(Stream(match (self, socket.0) {
             (Self::Uring(io), SocketArm::Uring(socket)) => StreamArm::Uring(io.adopt(socket)?),
+            (Self::Sim(io), SocketArm::Sim(socket)) => StreamArm::Sim(io.adopt(socket)),
+            _ => panic!("a socket does not leave its world"),
         }))
     }
 
@@ -248,6 +272,7 @@ impl Io {
     pub async fn connect(&self, address: SocketAddr) -> io::Result<Stream> {
         Ok(Stream(match self {
             Self::Uring(io) => StreamArm::Uring(io.connect(address).await?),
+            Self::Sim(io) => StreamArm::Sim(io.connect(address).await?),
         }))
     }
 }
@@ -263,6 +288,7 @@ pub struct Sleep(SleepArm);
 
 enum SleepArm {
     Uring(uring::Sleep),
+    Sim(sim::Sleep),
 }
 
 impl Future for Sleep {
@@ -270,6 +296,7 @@ impl Future for Sleep {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.0 {
             SleepArm::Uring(sleep) => Pin::new(sleep).poll(cx),
+            SleepArm::Sim(sleep) => Pin::new(sleep).poll(cx),
         }
     }
 }
@@ -285,6 +312,7 @@ pub struct YieldNow(YieldArm);
 
 enum YieldArm {
     Uring(uring::YieldNow),
+    Sim(sim::YieldNow),
 }
 
 impl Future for YieldNow {
@@ -292,6 +320,7 @@ impl Future for YieldNow {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.0 {
             YieldArm::Uring(yielding) => Pin::new(yielding).poll(cx),
+            YieldArm::Sim(yielding) => Pin::new(yielding).poll(cx),
         }
     }
 }
@@ -309,6 +338,7 @@ pub struct File(FileArm);
 #[derive(Clone)]
 enum FileArm {
     Uring(uring::File),
+    Sim(sim::File),
 }
 
 impl File {
@@ -320,6 +350,7 @@ impl File {
     pub async fn write_at(&self, pos: u64, bytes: Bytes) -> io::Result<()> {
         match &self.0 {
             FileArm::Uring(file) => file.write_at(pos, bytes).await,
+            FileArm::Sim(file) => file.write_at(pos, bytes).await,
         }
     }
 
@@ -327,6 +358,7 @@ impl File {
     pub async fn write_vectored_at(&self, pos: u64, parts: Vec<Bytes>) -> io::Result<()> {
         match &self.0 {
             FileArm::Uring(file) => file.write_vectored_at(pos, parts).await,
+            FileArm::Sim(file) => file.write_vectored_at(pos, parts).await,
         }
     }
 
@@ -334,6 +366,7 @@ impl File {
     pub async fn read_at(&self, pos: u64, len: usize) -> io::Result<Bytes> {
         match &self.0 {
             FileArm::Uring(file) => file.read_at(pos, len).await,
+            FileArm::Sim(file) => file.read_at(pos, len).await,
         }
     }
 
@@ -341,6 +374,7 @@ impl File {
     pub async fn sync_data(&self) -> io::Result<()> {
         match &self.0 {
             FileArm::Uring(file) => file.sync(true).await,
+            FileArm::Sim(file) => file.sync().await,
         }
     }
 
@@ -348,6 +382,7 @@ impl File {
     pub async fn sync_all(&self) -> io::Result<()> {
         match &self.0 {
             FileArm::Uring(file) => file.sync(false).await,
+            FileArm::Sim(file) => file.sync().await,
         }
     }
 
@@ -355,6 +390,7 @@ impl File {
     pub async fn allocate(&self, pos: u64, len: u64, keep_size: bool) -> io::Result<()> {
         match &self.0 {
             FileArm::Uring(file) => file.allocate(pos, len, keep_size).await,
+            FileArm::Sim(file) => file.allocate(pos, len, keep_size).await,
         }
     }
 
@@ -362,6 +398,7 @@ impl File {
     pub async fn set_len(&self, len: u64) -> io::Result<()> {
         match &self.0 {
             FileArm::Uring(file) => file.set_len(len).await,
+            FileArm::Sim(file) => file.set_len(len).await,
         }
     }
 
@@ -369,6 +406,7 @@ impl File {
     pub async fn len(&self) -> io::Result<u64> {
         match &self.0 {
             FileArm::Uring(file) => file.len().await,
+            FileArm::Sim(file) => file.len().await,
         }
     }
 }
@@ -384,6 +422,7 @@ pub struct Listener(ListenerArm);
 
 enum ListenerArm {
     Uring(uring::Listener),
+    Sim(sim::Listener),
 }
 
 impl Listener {
@@ -391,6 +430,7 @@ impl Listener {
     pub fn local_addr(&self) -> SocketAddr {
         match &self.0 {
             ListenerArm::Uring(listener) => listener.local_addr(),
+            ListenerArm::Sim(listener) => listener.local_addr(),
         }
     }
 
@@ -403,6 +443,10 @@ impl Listener {
             ListenerArm::Uring(listener) => {
                 let (socket, peer) = listener.accept().await?;
                 Ok((Socket(SocketArm::Uring(socket)), peer))
+            }
+            ListenerArm::Sim(listener) => {
+                let (socket, peer) = listener.accept().await?;
+                Ok((Socket(SocketArm::Sim(socket)), peer))
             }
         }
     }
@@ -419,6 +463,7 @@ pub struct Socket(SocketArm);
 
 enum SocketArm {
     Uring(uring::Socket),
+    Sim(sim::Socket),
 }
 
 impl fmt::Debug for Socket {
@@ -434,6 +479,7 @@ pub struct Stream(StreamArm);
 #[derive(Clone)]
 enum StreamArm {
     Uring(uring::Stream),
+    Sim(sim::Stream),
 }
 
 impl Stream {
@@ -442,6 +488,7 @@ impl Stream {
     pub async fn read(&self, into: &mut BytesMut) -> io::Result<usize> {
         match &self.0 {
             StreamArm::Uring(stream) => stream.read(into).await,
+            StreamArm::Sim(stream) => stream.read(into).await,
         }
     }
 
@@ -452,6 +499,7 @@ impl Stream {
     pub async fn write_all(&self, parts: &mut VecDeque<Bytes>) -> io::Result<()> {
         match &self.0 {
             StreamArm::Uring(stream) => stream.write_all(parts).await,
+            StreamArm::Sim(stream) => stream.write_all(parts).await,
         }
     }
 
@@ -468,6 +516,7 @@ impl Stream {
     fn end(&self, how: Shutdown) {
         match &self.0 {
             StreamArm::Uring(stream) => stream.shutdown(how),
+            StreamArm::Sim(stream) => stream.shutdown(how),
         }
     }
 
@@ -475,6 +524,7 @@ impl Stream {
     pub fn peer_addr(&self) -> SocketAddr {
         match &self.0 {
             StreamArm::Uring(stream) => stream.peer_addr(),
+            StreamArm::Sim(stream) => stream.peer_addr(),
         }
     }
 
@@ -482,6 +532,7 @@ impl Stream {
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match &self.0 {
             StreamArm::Uring(stream) => stream.local_addr(),
+            StreamArm::Sim(stream) => Ok(stream.local_addr()),
         }
     }
 }
@@ -490,4 +541,13 @@ impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Stream({})", self.peer_addr())
     }
+}
+
+/// What direct files ask of a write, in both arms.
+fn check_alignment(pos: u64, len: usize, address: usize) -> io::Result<()> {
+    if pos.is_multiple_of(PAGE_BYTES as u64) && (len | address).is_multiple_of(PAGE_BYTES) {
+        return Ok(());
+    }
+    let told = format!("direct write of {len} bytes from {address:#x} to {pos} is not aligned to {PAGE_BYTES}");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, told))
 }

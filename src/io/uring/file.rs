@@ -24,8 +24,8 @@ use io_uring::{IoUring, opcode, types};
 
 use super::blocking;
 use crate::base::limits::PAGE_BYTES;
-use crate::io::Open;
 use crate::io::buffer::{AlignedBuf, Pool};
+use crate::io::{Open, check_alignment};
 
 /// Entries of the submission queue; the completion queue has twice as many.
 const RING_ENTRIES: u32 = 256;
@@ -478,13 +478,8 @@ impl File {
         Ok((check(result)?, kept.memory))
     }
 
-    fn check_alignment(&self, pos: u64, len: usize, address: usize) -> io::Result<()> {
-        let page = PAGE_BYTES as u64;
-        if self.open.direct && !(pos.is_multiple_of(page) && (len | address).is_multiple_of(PAGE_BYTES)) {
-            let told = format!("direct write of {len} bytes from {address:#x} to {pos} is not aligned to {PAGE_BYTES}");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, told));
-        }
-        Ok(())
+    fn check_alignment(&self, pos: u64, bytes: &Bytes) -> io::Result<()> {
+        if self.open.direct { check_alignment(pos, bytes.len(), bytes.as_ptr().addr()) } else { Ok(()) }
     }
 
     pub(in crate::io) async fn write_at(&self, pos: u64, bytes: Bytes) -> io::Result<()> {
@@ -492,7 +487,7 @@ impl File {
         if len == 0 {
             return Ok(());
         }
-        self.check_alignment(pos, len, bytes.as_ptr().addr())?;
+        self.check_alignment(pos, &bytes)?;
         let count = u32::try_from(len).map_err(|_| too_long(len))?;
         let entry = opcode::Write::new(self.fd(), bytes.as_ptr(), count).offset(pos).build();
         let (written, _) = self.run(entry, Memory::Bytes(bytes)).await?;
@@ -505,7 +500,7 @@ impl File {
             let rest = parts.split_off(parts.len().min(VECTORS_MAX));
             let len: usize = parts.iter().map(Bytes::len).sum();
             for part in &parts {
-                self.check_alignment(pos, part.len(), part.as_ptr().addr())?;
+                self.check_alignment(pos, part)?;
             }
             u32::try_from(len).map_err(|_| too_long(len))?;
             let vectors: Box<[libc::iovec]> = parts
