@@ -222,3 +222,48 @@ pub fn survivors(entries: Vec<(u64, Committed)>, known: impl Fn(LogId) -> Option
     kept.reverse();
     kept
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::LeaderEpoch;
+
+    fn entry(kind: Kind, log: u64, first: i64, last: i64) -> (u64, Committed) {
+        let head = Head { first: Offset(first), last: Offset(last), ..Head::about(kind, LogId(log)) };
+        (1, Committed { head: Head { epoch: LeaderEpoch(0), ..head }, payload: SmallVec::new() })
+    }
+
+    fn kept(entries: Vec<(u64, Committed)>, drained: i64) -> Vec<(Kind, u64, i64)> {
+        let known = |log: LogId| {
+            let known = Known { drained: Offset(drained), log_start: Offset(0) };
+            (log.0 < 9).then_some(known)
+        };
+        let survivors = survivors(entries, known);
+        survivors.iter().map(|(_, entry)| (entry.head.kind, entry.head.log.0, entry.head.first.0)).collect()
+    }
+
+    #[test]
+    fn what_later_entries_take_back_does_not_survive() {
+        use Kind::*;
+        let entries = vec![
+            entry(Append, 1, 0, 4),
+            entry(Append, 1, 5, 9),
+            entry(Append, 2, 0, 0),
+            entry(Truncate, 1, 5, 5),
+            entry(Append, 1, 5, 6),
+            entry(Deleted, 2, 0, 0),
+            entry(Append, 9, 0, 0),
+        ];
+        let expected = [(Append, 1, 0), (Truncate, 1, 5), (Append, 1, 5), (Deleted, 2, 0)];
+        assert_eq!(kept(entries, 0), expected);
+    }
+
+    #[test]
+    fn what_is_drained_or_below_the_log_start_does_not_survive() {
+        use Kind::*;
+        let entries =
+            vec![entry(Append, 1, 0, 4), entry(Append, 1, 5, 9), entry(LogStart, 1, 8, 8), entry(Append, 1, 10, 10)];
+        assert_eq!(kept(entries.clone(), 5), [(Append, 1, 5), (LogStart, 1, 8), (Append, 1, 10)]);
+        assert_eq!(kept(entries, 10), [(LogStart, 1, 8), (Append, 1, 10)]);
+    }
+}
