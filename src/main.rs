@@ -5,16 +5,16 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use coretide::cli::{Action, Cli, Exit, Refusal, ServeFlags, settings_page};
-use coretide::config::{self, Settings};
+use coretide::config;
 use coretide::io::uring::host::Signals;
-use coretide::logs;
+use coretide::{logs, serve};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let ended = match Cli::parse().action() {
-        Action::Serve(flags) => serve(&flags),
+        Action::Serve(flags) => start(&flags),
         Action::Settings => print(&settings_page()),
     };
     let exit = match ended {
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     ExitCode::from(exit.code())
 }
 
-fn serve(flags: &ServeFlags) -> Result<(), Refusal> {
+fn start(flags: &ServeFlags) -> Result<(), Refusal> {
     let variables =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let loaded = config::load(&flags.given(), variables, |path| std::fs::read_to_string(path))?;
@@ -37,12 +37,9 @@ fn serve(flags: &ServeFlags) -> Result<(), Refusal> {
     // Before any thread exists: one started earlier would still be ended by SIGTERM.
     let signals = Signals::take_over().map_err(|error| Refusal::new(Exit::Other, format!("signals: {error}")))?;
     let _logs = logs::start(loaded.settings.log_format, &loaded.settings.log_level);
-    run(loaded.settings, signals)
-}
-
-/// Runs the broker until it is told to stop.
-fn run(_settings: Settings, _signals: Signals) -> Result<(), Refusal> {
-    Err(Refusal::new(Exit::Other, "this build has no broker in it yet"))
+    serve::run(&loaded.settings, signals, |screen| {
+        let _ = print(screen);
+    })
 }
 
 fn print(text: &str) -> Result<(), Refusal> {

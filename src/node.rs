@@ -197,12 +197,7 @@ async fn wait_for_stop(orders: &mut Receiver<Order>) {
 }
 
 /// Starts to serve connections; the future ends when the last one has ended after a stop.
-fn serve(
-    io: &Io,
-    shard: &Shard,
-    options: &Options,
-    arrivals: Receiver<Arrival>,
-) -> impl Future<Output = ()> + use<> {
+fn serve(io: &Io, shard: &Shard, options: &Options, arrivals: Receiver<Arrival>) -> impl Future<Output = ()> + use<> {
     let answers = Rc::new(Answers::new(shard.clone(), Arc::new(options.broker.clone())));
     let (done, mut ended) = mailbox(1);
     let serving = net::serve(io.clone(), answers, arrivals, Rc::new(options.net.clone()));
@@ -363,7 +358,8 @@ impl Broker {
         let seats: Arc<Mutex<Vec<Option<Seat>>>> = Arc::new(Mutex::new(seats.into_iter().map(Some).collect()));
         let running = uring::run_cores(cores, move |io| {
             let at = usize::from(io.shard().0);
-            let seat = seats.lock().ok().and_then(|mut seats| seats[at].take()).expect("each core takes its own seat once");
+            let seat =
+                seats.lock().ok().and_then(|mut seats| seats[at].take()).expect("each core takes its own seat once");
             core(io, seat, options.clone())
         })?;
         let started = announced.recv().map_err(|_| StartError::CoreLost(ShardId(0)))??;

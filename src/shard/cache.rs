@@ -40,8 +40,4 @@ impl Cache {
             block.logs.iter().for_each(|log| evict(*log, block.sequence));
         }
     }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
 }

@@ -24,6 +24,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use crate::base::limits::{JOURNAL_BLOCK_BYTES_MAX, JOURNAL_FILE_BYTES};
 use crate::base::{LogId, Map, ProducerId, ShardId};
 use crate::cluster::{Command, Image, Outcome, TopicSettings, placement};
 use crate::io::Io;
@@ -68,6 +69,22 @@ pub struct Options {
     pub producer_expiration_ms: i64,
     /// A deliberate defect, for the simulation to find.
     pub defect: Option<Defect>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 128 << 20,
+            journal_bytes: 256 << 20,
+            journal_file_bytes: JOURNAL_FILE_BYTES as u64,
+            journal_depth: 2,
+            journal_block_bytes: JOURNAL_BLOCK_BYTES_MAX,
+            journal_threshold: 256 << 10,
+            topics: TopicSettings::default(),
+            producer_expiration_ms: 86_400_000,
+            defect: None,
+        }
+    }
 }
 
 /// Mistakes that the simulation must catch. Not reachable from the command line.
