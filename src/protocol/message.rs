@@ -19,7 +19,6 @@
 //! structure, with a byte in front. What the declaration becomes is checked once, against two codecs of other hands and against Kafka's schemas.
 
 /// Declares messages and the structures within them; the module's documentation shows the language.
-#[macro_export]
 macro_rules! message {
     ($(
         $(#[$doc:meta])*
@@ -39,7 +38,7 @@ macro_rules! message {
 
         impl Default for $name {
             fn default() -> Self {
-                Self { $( $field: $crate::message!(@default $($default)?), )* }
+                Self { $( $field: $crate::protocol::message!(@default $($default)?), )* }
             }
         }
 
@@ -50,16 +49,16 @@ macro_rules! message {
                 version: $crate::protocol::Version,
             ) -> Result<Self, $crate::protocol::DecodeError> {
                 $(
-                    let mut $field: $type = if $crate::message!(@untagged $($($tag)?)?, $($span)?, version) {
-                        $crate::protocol::Wire::read(reader, $crate::message!(@nulls $($($nulls)?)?, version))?
+                    let mut $field: $type = if $crate::protocol::message!(@untagged $($($tag)?)?, $($span)?, version) {
+                        $crate::protocol::Wire::read(reader, $crate::protocol::message!(@nulls $($($nulls)?)?, version))?
                     } else {
-                        $crate::message!(@default $($default)?)
+                        $crate::protocol::message!(@default $($default)?)
                     };
                 )*
                 if version.flexible {
                     reader.tagged_fields(|reader, tag| Ok(match tag {
                         $($($(
-                            $tag if $crate::message!(@has $span, version) => {
+                            $tag if $crate::protocol::message!(@has $span, version) => {
                                 $field = $crate::protocol::Wire::read(reader, version.with_null(true))?;
                                 true
                             }
@@ -72,15 +71,15 @@ macro_rules! message {
 
             fn write(&self, writer: &mut $crate::protocol::Writer, version: $crate::protocol::Version) {
                 $(
-                    if $crate::message!(@untagged $($($tag)?)?, $($span)?, version) {
-                        self.$field.write(writer, $crate::message!(@nulls $($($nulls)?)?, version));
+                    if $crate::protocol::message!(@untagged $($($tag)?)?, $($span)?, version) {
+                        self.$field.write(writer, $crate::protocol::message!(@nulls $($($nulls)?)?, version));
                     }
                 )*
                 if version.flexible {
                     $(
-                        let $field = !$crate::message!(@untagged $($($tag)?)?, .., version)
-                            && $crate::message!(@has $($span)?, version)
-                            && { let default: $type = $crate::message!(@default $($default)?); self.$field != default };
+                        let $field = !$crate::protocol::message!(@untagged $($($tag)?)?, .., version)
+                            && $crate::protocol::message!(@has $($span)?, version)
+                            && { let default: $type = $crate::protocol::message!(@default $($default)?); self.$field != default };
                     )*
                     writer.uvarint(0 $(+ u32::from($field))*);
                     $($($(
@@ -93,8 +92,8 @@ macro_rules! message {
 
             fn smallest(version: $crate::protocol::Version) -> usize {
                 usize::from(version.flexible) $(
-                    + if $crate::message!(@untagged $($($tag)?)?, $($span)?, version) {
-                        <$type as $crate::protocol::Wire>::smallest($crate::message!(@nulls $($($nulls)?)?, version))
+                    + if $crate::protocol::message!(@untagged $($($tag)?)?, $($span)?, version) {
+                        <$type as $crate::protocol::Wire>::smallest($crate::protocol::message!(@nulls $($($nulls)?)?, version))
                     } else {
                         0
                     }
@@ -106,9 +105,9 @@ macro_rules! message {
                     $crate::protocol::schema::Field {
                         name: stringify!($field),
                         schema: <$type as $crate::protocol::Wire>::schema(),
-                        versions: $crate::message!(@span $($span)?),
-                        nulls: $crate::message!(@span $($($nulls)?)?),
-                        tag: $crate::message!(@tag $($($tag)?)?),
+                        versions: $crate::protocol::message!(@span $($span)?),
+                        nulls: $crate::protocol::message!(@span $($($nulls)?)?),
+                        tag: $crate::protocol::message!(@tag $($($tag)?)?),
                         default: stringify!($($default)?),
                     },
                 )*])
@@ -151,7 +150,7 @@ macro_rules! message {
             impl $crate::protocol::Message for $name {
                 const NAME: &'static str = stringify!($name);
                 const VERSIONS: std::ops::RangeInclusive<i16> = $declared;
-                const FLEXIBLE_FROM: i16 = $crate::message!(@flexible $flexible);
+                const FLEXIBLE_FROM: i16 = $crate::protocol::message!(@flexible $flexible);
             }
         )?
     )+ };
@@ -165,11 +164,13 @@ macro_rules! message {
     (@span $span:expr) => { $crate::protocol::schema::Span::of($span) };
     (@tag) => { None };
     (@tag $tag:literal) => { Some($tag) };
-    (@has $($span:expr)?, $version:ident) => { $crate::message!(@span $($span)?).holds($version.number) };
+    (@has $($span:expr)?, $version:ident) => { $crate::protocol::message!(@span $($span)?).holds($version.number) };
     (@nulls $($nulls:expr)?, $version:ident) => {
-        $version.with_null($crate::message!(@span $($nulls)?).holds($version.number))
+        $version.with_null($crate::protocol::message!(@span $($nulls)?).holds($version.number))
     };
     // Whether the field stands among the untagged ones in this version.
     (@untagged $tag:literal, $($span:expr)?, $version:ident) => { false };
-    (@untagged , $($span:expr)?, $version:ident) => { $crate::message!(@has $($span)?, $version) };
+    (@untagged , $($span:expr)?, $version:ident) => { $crate::protocol::message!(@has $($span)?, $version) };
 }
+
+pub(in crate::protocol) use message;

@@ -1,6 +1,6 @@
 //! The wire: Kafka's messages as types, and the bytes they become.
 //!
-//! A message is declared once, in a form that reads like the protocol's own documentation ([`message!`](crate::message)), and both directions of
+//! A message is declared once, in a form that reads like the protocol's own documentation (`message!`), and both directions of
 //! the codec follow from the declaration. Always true: nothing is sized from a number that came from the wire, no input makes a decoder panic,
 //! and record bytes are shared, never copied. Knows nothing of topics that exist, of sockets or of what an error means to the broker.
 
@@ -19,6 +19,8 @@ pub mod schema; // a declaration as data, to be compared with Kafka's own
 pub mod text; // a cheap shared string
 pub mod types; // how each type of field is read and written
 pub mod wire; // bounded reader, and the writer
+
+use message::message;
 
 pub use api_key::ApiKey;
 pub use error_code::ErrorCode;

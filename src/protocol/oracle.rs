@@ -5,9 +5,10 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
+use super::header::decode_request_header;
 use super::messages::{DECLARED, Declared};
 use super::schema::{Field, Schema};
-use super::wire::{DecodeError, Writer};
+use super::wire::{DecodeError, Reader, Writer};
 
 /// Writes random bodies by the schema alone, so that what the codec makes of a declaration is checked against the declaration.
 struct Maker {
@@ -208,6 +209,7 @@ proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let body = Bytes::from(bytes);
+        let _ = decode_request_header(&mut Reader::new(&body));
         for message in DECLARED {
             for version in message.first..=message.last {
                 if let Ok(once) = (message.recode)(&body, version) {

@@ -1,8 +1,7 @@
 //! ApiVersions (key 18): what the broker speaks, and which features the cluster has turned on.
 //! KIP-35, KIP-511 (clients introduce themselves), KIP-584 (features). The header of the response is always of version 0.
 
-use crate::message;
-use crate::protocol::Str;
+use crate::protocol::{Str, message};
 
 message! {
     /// Who the client is: names of letters, digits, dots and dashes.

@@ -2,8 +2,7 @@
 //! (topic ids).
 
 use crate::base::TopicId;
-use crate::message;
-use crate::protocol::Str;
+use crate::protocol::{Str, message};
 
 message! {
     /// With `validate_only` nothing is made.

@@ -1,8 +1,7 @@
 //! DeleteTopics (key 20): take topics away, by name or, from version 6, by id. KIP-4, KIP-516 (topic ids).
 
 use crate::base::TopicId;
-use crate::message;
-use crate::protocol::Str;
+use crate::protocol::{Str, message};
 
 message! {
     /// `topic_names` up to version 5, `topics` from then on.

@@ -1,7 +1,6 @@
 //! DescribeCluster (key 60): the cluster's id, controller and brokers. KIP-700, KIP-919 (controllers), KIP-1073 (fenced brokers).
 
-use crate::message;
-use crate::protocol::Str;
+use crate::protocol::{Str, message};
 
 message! {
     /// `endpoint_type`: 1 brokers, 2 controllers.

@@ -3,8 +3,7 @@
 //! leads now), KIP-853 (directory ids), KIP-1166 (the follower's high watermark).
 
 use crate::base::TopicId;
-use crate::message;
-use crate::protocol::{Records, Str};
+use crate::protocol::{Records, Str, message};
 
 message! {
     /// Without a session all partitions stand in the request; within one, only those that changed. `isolation_level`: 0 uncommitted, 1 committed.

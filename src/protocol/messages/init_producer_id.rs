@@ -1,8 +1,7 @@
 //! InitProducerId (key 22): give an id and an epoch to an idempotent or transactional producer.
 //! KIP-98, KIP-360 (an epoch may be raised), KIP-890. Version 6 (KIP-939, two-phase commit) is not stable in Kafka 4.3 and not declared.
 
-use crate::message;
-use crate::protocol::Str;
+use crate::protocol::{Str, message};
 
 message! {
     /// Without a `transactional_id` the id is for idempotence only.

@@ -1,8 +1,7 @@
 //! ListOffsets (key 2): offsets by timestamp, or the special ones: earliest -2, latest -1, largest timestamp -3, earliest local -4,
 //! last tiered -5, earliest not yet tiered -6. KIP-320 (epochs), KIP-734 (largest timestamp), KIP-405 (tiers), KIP-1075 (timeout), KIP-1023.
 
-use crate::message;
-use crate::protocol::Str;
+use crate::protocol::{Str, message};
 
 message! {
     /// `replica_id` is -1 for a consumer.

@@ -2,8 +2,7 @@
 //! KIP-4 (admin), KIP-516 (topic ids), KIP-700 (cluster operations moved to DescribeCluster), KIP-1102 (a response may ask to start over).
 
 use crate::base::TopicId;
-use crate::message;
-use crate::protocol::Str;
+use crate::protocol::{Str, message};
 
 message! {
     /// `topics` absent asks for all of them; in version 0, an empty list does.

@@ -1,8 +1,7 @@
 //! OffsetForLeaderEpoch (key 23): where an epoch of a partition ends, so that a reader can tell what was cut off.
 //! KIP-101, KIP-279, KIP-320.
 
-use crate::message;
-use crate::protocol::Str;
+use crate::protocol::{Str, message};
 
 message! {
     /// `replica_id` is -1 for a consumer, -2 for a tool that may see past the high watermark.

@@ -3,8 +3,7 @@
 //! partitions to the transaction). Versions 0 to 2 are advertised for old clients' sake (KAFKA-18659) and not declared.
 
 use crate::base::TopicId;
-use crate::message;
-use crate::protocol::{Records, Str};
+use crate::protocol::{Records, Str, message};
 
 message! {
     /// `acks`: 0 none, 1 the leader, -1 all in-sync replicas. `timeout_ms` is how long to wait for those.
