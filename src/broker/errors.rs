@@ -105,6 +105,7 @@ impl From<CommandError> for Refusal {
         match error {
             CommandError::Refused(fault) => fault.into(),
             CommandError::Stopping => ErrorCode::NotController.into(),
+            CommandError::TooLarge { .. } => Refusal { message: Some(error.to_string().into()), ..ErrorCode::InvalidRequest.into() },
         }
     }
 }

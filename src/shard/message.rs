@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use crate::base::limits::COMMAND_BYTES_MAX;
 use crate::base::{LeaderEpoch, LogId, Mono, Offset, ShardId, Timestamp};
 use crate::cluster::{Command, CommandFault, Event, Image, Outcome};
 use crate::partition::{AppendFault, AppendRules, ReadFault};
@@ -160,11 +161,19 @@ pub struct EpochEnd {
 }
 
 /// Why a metadata command did not happen.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum CommandError {
     /// It is not allowed as things stand.
+    #[error(transparent)]
     Refused(CommandFault),
+    /// It does not fit the metadata journal.
+    #[error("a command of {bytes} bytes is larger than the {COMMAND_BYTES_MAX} that the metadata log takes; ask for less at a time")]
+    TooLarge {
+        /// How large it is.
+        bytes: usize,
+    },
     /// The broker is stopping.
+    #[error("the broker is stopping")]
     Stopping,
 }
 

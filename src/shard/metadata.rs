@@ -16,7 +16,7 @@ use super::message::{Ask, CommandError};
 use super::waiters::Signal;
 use super::{Replica, Shard, State};
 use crate::base::limits::COMMAND_BYTES_MAX;
-use crate::base::{LeaderEpoch, LogId, PartitionIndex, ShardId};
+use crate::base::{LeaderEpoch, LogId, Offset, PartitionIndex, ShardId};
 use crate::cluster::{self, Command, EntryId, Event, Image, Outcome, Topic, TopicSettings, placement};
 use crate::io::Io;
 use crate::partition::Partition;
@@ -145,15 +145,12 @@ impl Metadata {
 
     async fn carry_out_some(&self, shard: &Shard) {
         let io = shard.io();
-        let taken: Vec<_> = {
-            let mut queue = self.0.queue.borrow_mut();
-            let count = queue.len().min(TOGETHER_MAX);
-            queue.drain(..count).collect()
-        };
+        // Room for at least one command; the image of every durable command is in the snapshot that makes it.
+        self.make_room(io).await;
         let mut image = (*self.image()).clone();
         let (mut events, mut verdicts) = (Vec::new(), Vec::new());
-        for (command, verdict) in taken {
-            self.make_room(io).await;
+        while verdicts.len() < TOGETHER_MAX && self.0.journal.borrow().has_room(COMMAND_BYTES_MAX) {
+            let Some((command, verdict)) = self.0.queue.borrow_mut().pop_front() else { break };
             match self.judge(&mut image, &command) {
                 Ok((outcome, happened)) => {
                     events.extend(happened);
@@ -173,17 +170,21 @@ impl Metadata {
 
     /// Applies a command to `image` and journals it, unless it is refused.
     fn judge(&self, image: &mut Image, command: &Command) -> Result<(Outcome, Vec<Event>), CommandError> {
+        let encoded = command.encode();
+        if encoded.len() > COMMAND_BYTES_MAX {
+            return Err(CommandError::TooLarge { bytes: encoded.len() });
+        }
         let entry = EntryId { term: self.0.term, index: image.version().index + 1 };
         let (next, events, outcome) = cluster::apply(image, entry, command);
         let outcome = outcome.map_err(CommandError::Refused)?;
         *image = next;
         let head = Head {
-            first: crate::base::Offset(entry.index as i64),
-            last: crate::base::Offset(entry.index as i64),
+            first: Offset(entry.index as i64),
+            last: Offset(entry.index as i64),
             epoch: LeaderEpoch(entry.term as i32),
             ..Head::about(Kind::Command, LogId(0))
         };
-        self.0.journal.borrow_mut().append(head, &command.encode(), |_| {});
+        self.0.journal.borrow_mut().append(head, &encoded, |_| {});
         self.0.journal_wake.notify();
         Ok((outcome, events))
     }

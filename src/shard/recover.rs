@@ -77,7 +77,7 @@ pub enum BootError {
         found: String,
     },
     /// The metadata log refused this start.
-    #[error("the metadata log refused this start: {0:?}")]
+    #[error("the metadata log refused this start: {0}")]
     Refused(CommandError),
 }
 
