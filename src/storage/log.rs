@@ -133,7 +133,7 @@ impl Log {
             producer_offset: Offset(0),
             producer_state: Vec::new(),
         };
-        Self { directory_made: false, ..Self::restore(spec, checkpoint) }
+        Self::restore(spec, checkpoint)
     }
 
     /// A log as its checkpoint describes it. Opens no file: that waits until somebody reads or drains.
@@ -144,6 +144,7 @@ impl Log {
         assert_eq!(spec.id, checkpoint.log, "the checkpoint of another log");
         let directory: Arc<Path> = spec.directory().into();
         let active = checkpoint.active.map(|active| ActiveSegment { tail_guard: None, ..active });
+        let directory_made = active.is_some() || !checkpoint.sealed.is_empty();
         Self {
             directory,
             spec,
@@ -157,7 +158,7 @@ impl Log {
             allocated: active.map_or(0, |active| active.bytes),
             epochs: checkpoint.epochs,
             epochs_unwritten: false,
-            directory_made: true,
+            directory_made,
             draining: false,
             roll_next: false,
             dirty: Dirty::default(),
@@ -711,12 +712,6 @@ impl Log {
         }
         self.epochs_unwritten = !self.epochs.is_empty();
         self.dirty.directory = true;
-    }
-
-    /// Recovery found no directory: the first drain makes it.
-    pub fn without_directory(&mut self) {
-        assert!(self.active.is_none() && self.sealed.is_empty(), "log {} has segments and no directory", self.spec.id);
-        self.directory_made = false;
     }
 
     fn touched(&mut self, base: Offset) {

@@ -260,7 +260,13 @@ impl Drive {
         at_or_below: impl Fn(&[u8]) -> bool,
     ) -> Result<Option<Bytes>, StorageError> {
         let target = target(range);
-        let file = self.read_file(&target, kind).await?;
+        let file = match self.inner.files.file(&target, kind).await {
+            Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => {
+                tracing::warn!(file = %target.path(kind).display(), "an index is missing; reading from the front");
+                return Ok(None);
+            }
+            file => file.map_err(|fault| unread(&target, kind, fault))?,
+        };
         let read = |fault| unread(&target, kind, fault);
         let mut search = Search::new(file.len().await.map_err(read)? / entry_bytes as u64);
         let mut found = None;

@@ -61,15 +61,11 @@ impl Drive {
         let io = &self.inner.io;
         self.inner.files.forget(log);
         if !io.is_dir(&directory).await.map_err(StorageError::read(&directory))? {
-            if let Some(active) = active {
-                return Err(missing(&Target { log, directory, base: active.base }));
-            }
-            host.with_log(log, |log| {
-                if log.segments().next().is_none() {
-                    log.without_directory()
-                }
-            });
-            return Ok(());
+            // Without segments, the first drain makes it.
+            return match active {
+                Some(active) => Err(missing(&Target { log, directory, base: active.base })),
+                None => Ok(()),
+            };
         }
         let kept_base = active.map(|active| active.base);
         for name in io.list_dir(&directory).await.map_err(StorageError::read(&directory))? {
@@ -79,14 +75,7 @@ impl Drive {
                 io.remove_file(&path).await.map_err(StorageError::write(&path))?;
             }
         }
-        let Some(active) = active else {
-            host.with_log(log, |log| {
-                if log.segments().next().is_none() {
-                    log.without_directory()
-                }
-            });
-            return Ok(());
-        };
+        let Some(active) = active else { return Ok(()) };
         let target = Target { log, directory, base: active.base };
         self.cut(&target, &active).await?;
         let (tail, guard) = self.mend(&target, &active, drained, recovering).await?;
