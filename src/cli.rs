@@ -25,7 +25,7 @@ pub struct Cli {
 pub enum Action {
     /// Run a broker until SIGTERM or SIGINT
     #[command(after_help = AFTER_HELP)]
-    Serve(ServeFlags),
+    Serve(Box<ServeFlags>),
     /// List the settings that keep their Kafka names, with ranges, defaults and what they do
     Settings,
 }
@@ -33,7 +33,7 @@ pub enum Action {
 impl Cli {
     /// The command, with `serve` filled in.
     pub fn action(self) -> Action {
-        self.command.unwrap_or(Action::Serve(self.serve))
+        self.command.unwrap_or_else(|| Action::Serve(Box::new(self.serve)))
     }
 }
 

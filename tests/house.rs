@@ -244,7 +244,7 @@ impl Source {
         let found = self.code.match_indices(word).filter(|(at, _)| {
             let before = self.code[..*at].chars().next_back();
             let after = self.code[at + word.len()..].chars().next();
-            !(starts_open && before.is_some_and(part)) && !after.is_some_and(part)
+            !(after.is_some_and(part) || starts_open && before.is_some_and(part))
         });
         found.map(|(at, _)| self.line_of(at)).collect()
     }
@@ -346,10 +346,9 @@ fn sources() -> Vec<Source> {
         let code = plain(&fs::read_to_string(&path).expect("readable"));
         let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
         for (at, mark) in code.match_indices(TEST) {
-            if let Some((module, _)) = code[at + mark.len()..].split_once(';') {
-                if let Some(module) = module.trim().strip_prefix("mod ") {
-                    tests.push(format!("{folder}/{module}"));
-                }
+            let item = code[at + mark.len()..].split_once(';').map_or("", |(item, _)| item.trim());
+            if let Some(module) = item.strip_prefix("mod ") {
+                tests.push(format!("{folder}/{module}"));
             }
         }
         sources.push(Source { name, code: without_tests(&code) });
