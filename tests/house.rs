@@ -25,7 +25,7 @@ const MATRIX: &[(&str, &[&str])] = &[
 ];
 
 /// Those who may name everything: they put the rooms together.
-const FREE: &[&str] = &["main", "lib", "cli", "config", "logs", "sim"];
+const FREE: &[&str] = &["main", "lib", "cli", "config", "logs", "node", "sim"];
 
 /// (file or folder under `src`, the room it may name besides, why).
 const MATRIX_EXCEPTIONS: &[(&str, &str, &str)] = &[
@@ -73,10 +73,11 @@ const DOOR_EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("main.rs", "std::fs", "reads the settings file before any core exists"),
     ("main.rs", "std::env", "settings from variables are read here and nowhere else"),
     ("main.rs", "std::process", "gives the exit code"),
+    ("node.rs", "Mutex", "hands each core its seat once, before the core does anything"),
 ];
 
 /// Lines of code in a file, without its tests, comments and blank lines, at most. A longer one holds more than one noun.
-const LINES_MAX: usize = 800;
+const LINES_MAX: usize = 1000;
 
 #[test]
 fn rooms_name_only_the_rooms_below_them() {
