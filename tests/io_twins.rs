@@ -620,3 +620,67 @@ mod across_cores {
         running.unwrap().join().unwrap();
     }
 }
+
+/// What is asked of the host before the broker starts.
+mod the_host {
+    use super::*;
+    use coretide::io::Signal;
+    use coretide::io::uring::HostFault;
+    use coretide::io::uring::host::{Signals, check, lock_directory, measure_durable_write, volume};
+
+    fn directory(name: &str) -> PathBuf {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("io_twins").join(name);
+        std::fs::create_dir_all(&directory).expect("the target directory can be written");
+        directory
+    }
+
+    #[test]
+    fn this_host_will_do() {
+        let limits = check(1).expect("the tests need a host that will do");
+        assert!(limits.open_files >= 256 && limits.locked_bytes >= 512 << 10, "{limits:?}");
+        assert!(matches!(check(1 << 40), Err(HostFault::LockedMemory { .. })) || limits.locked_bytes == u64::MAX);
+    }
+
+    #[test]
+    fn a_directory_is_locked_once() {
+        let directory = directory("locked");
+        let lock = lock_directory(&directory).expect("nobody has it");
+        assert!(matches!(lock_directory(&directory), Err(HostFault::DirectoryInUse { .. })));
+        drop(lock);
+        lock_directory(&directory).expect("it was given back");
+        let file = directory.join("file");
+        std::fs::write(&file, b"").unwrap();
+        assert!(matches!(lock_directory(&file.join("below")), Err(HostFault::Refused { .. })));
+    }
+
+    #[test]
+    fn the_disk_is_looked_at_and_measured() {
+        let directory = directory("measured");
+        let volume = volume(&directory).expect("it is there");
+        assert!(volume.free_bytes > 0);
+        println!("{volume:?}");
+        match measure_durable_write(&directory) {
+            Ok(cost) => println!("{cost:?}"),
+            Err(HostFault::NoDirectWrites { .. }) => assert!(!volume.file_system.is_known_durable()),
+            Err(fault) => panic!("{fault}"),
+        }
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0, "nothing is left behind");
+    }
+
+    /// The signal is sent by the core's own thread, to itself alone: one for the process would end other tests.
+    #[test]
+    fn a_signal_is_awaited() {
+        let signals = Arc::new(Signals::take_over().expect("signals can be taken over"));
+        let cores = Cores { signals: Some(signals), ..Cores::on(vec![host::allowed_cpus().unwrap()[0]]) };
+        let running = run_cores(&cores, |io| async move {
+            let raiser = io.clone();
+            io.spawn(async move {
+                raiser.sleep(Duration::from_millis(5)).await;
+                // SAFETY: a plain number.
+                assert_eq!(unsafe { libc::raise(libc::SIGTERM) }, 0);
+            });
+            assert_eq!(io.signal().await, Signal::Terminate);
+        });
+        running.unwrap().join().unwrap();
+    }
+}

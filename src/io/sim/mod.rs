@@ -168,8 +168,8 @@ impl World {
         Io { core: Rc::new(Core { shared, machine, life: Rc::clone(life), shard, pool: Pool::new(0) }) }
     }
 
-    /// Runs `body` on a core of the process until it ends, and everything else meanwhile. Starts the process, with one core, if it does not run: the
-    /// way to write a client as a straight line.
+    /// Runs `body` on a core of the process until it ends, and everything else meanwhile. A process that does not run is started for it, with one core, and
+    /// ends with it: the way to write a client as a straight line.
     ///
     /// # Panics
     /// When it does not end within an hour of virtual time, or nothing will ever happen again.

@@ -36,6 +36,9 @@ const GATHER_MAX: usize = 8;
 /// Tries for a lock that somebody else holds, and the pause between them. The ring of a killed process may hold its files for a moment.
 const LOCK_TRIES: u32 = 40;
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
+/// Looks at what is in flight when a core ends, and the pause between them.
+const DRAIN_TRIES: u32 = 2000;
+const DRAIN_PAUSE: Duration = Duration::from_millis(1);
 /// What one vectored operation takes at most (the kernel's `UIO_MAXIOV`).
 const VECTORS_MAX: usize = 1024;
 
@@ -146,12 +149,15 @@ impl Ring {
         .await;
     }
 
-    /// Waits until the kernel holds nothing of ours any more and ends the reaper.
+    /// Waits until the kernel holds nothing of ours any more and ends the reaper. Bounded, because tasks that go on working start new operations.
     pub(super) async fn drain(&self) {
         self.closing.set(true);
         self.wake_reaper();
-        while self.state.borrow().in_flight > 0 {
-            glommio::timer::Timer::new(Duration::from_millis(1)).await;
+        for _ in 0..DRAIN_TRIES {
+            if self.state.borrow().in_flight == 0 {
+                return;
+            }
+            glommio::timer::Timer::new(DRAIN_PAUSE).await;
         }
     }
 

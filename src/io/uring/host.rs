@@ -3,12 +3,39 @@
 //! Everything here runs before the cores do, or never blocks. Each refusal is a [`HostFault`] of its own kind, so that the command line can name
 //! the remedy.
 
+use std::ffi::CString;
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use glommio::io::PollableFd;
 
-/// Why this host will not do.
+use crate::base::limits::PAGE_BYTES;
+use crate::io::buffer::AlignedBuf;
+
+/// The oldest kernel that will do: below it direct writes complete slowly and wake-ups were seen to get lost.
+pub const KERNEL_NEEDED: (u32, u32) = (6, 6);
+/// Bytes of locked memory that each core needs.
+pub const LOCKED_BYTES_PER_CORE: u64 = 512 << 10;
+/// Tries for a directory's lock, and the pause between them. The ring of a killed process may hold its files for a moment.
+const LOCK_TRIES: u32 = 40;
+const LOCK_PAUSE: Duration = Duration::from_millis(25);
+/// The file whose lock stands for the directory; Kafka's own name for it.
+const LOCK_FILE: &str = ".lock";
+/// Writes per method when the disk is measured, and the time after which fewer must do.
+const MEASURED_WRITES: usize = 50;
+const MEASURE_AT_MOST: Duration = Duration::from_millis(500);
+/// Pages of the file that is measured on.
+const MEASURED_PAGES: usize = 64;
+/// A durable write that is faster than this is doubted: no known device does it.
+const PLAUSIBLE_WRITE: Duration = Duration::from_micros(8);
+
+/// Why this host will not do. One kind per remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum HostFault {
     /// The kernel does not tell on which CPUs this process may run.
@@ -22,6 +49,380 @@ pub enum HostFault {
         /// What the executor or the kernel said.
         reason: String,
     },
+    /// Older than [`KERNEL_NEEDED`].
+    #[error("the kernel is {found}; at least {}.{} is needed", KERNEL_NEEDED.0, KERNEL_NEEDED.1)]
+    KernelTooOld {
+        /// The release as the kernel names it.
+        found: String,
+    },
+    /// EPERM: a seccomp profile (containers have one by default) or `kernel.io_uring_disabled` keeps io_uring from us.
+    #[error("io_uring is not permitted{}", match sysctl { Some(value) => format!(" (kernel.io_uring_disabled is {value})"), None => String::new() })]
+    IoUringForbidden {
+        /// The value of `kernel.io_uring_disabled`, if it is not 0.
+        sysctl: Option<u8>,
+    },
+    /// ENOSYS: the kernel was built without io_uring, or a sandbox hides it.
+    #[error("this kernel does not have io_uring")]
+    IoUringMissing,
+    /// Too little memory may be locked.
+    #[error("{allowed} bytes of memory may be locked; {needed} are needed for {cores} cores")]
+    LockedMemory {
+        /// The hard limit.
+        allowed: u64,
+        /// What is needed.
+        needed: u64,
+        /// For how many cores.
+        cores: usize,
+    },
+    /// The file system does not take direct writes, so nothing can be made durable on it.
+    #[error("{} is on {file_system}, which does not take direct writes", directory.display())]
+    NoDirectWrites {
+        /// Where.
+        directory: PathBuf,
+        /// Its kind.
+        file_system: FileSystem,
+    },
+    /// Somebody else keeps the directory's lock.
+    #[error("{} is in use by another process", directory.display())]
+    DirectoryInUse {
+        /// Which.
+        directory: PathBuf,
+    },
+    /// The process may not do this there.
+    #[error("no permission to {what} {}", path.display())]
+    NoPermission {
+        /// What was tried.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+    },
+    /// The disk is full.
+    #[error("no space left to {what} {}", path.display())]
+    NoSpace {
+        /// What was tried.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+    },
+    /// Anything else that the kernel refused.
+    #[error("could not {what} {}: {source}", path.display())]
+    Refused {
+        /// What was tried.
+        what: &'static str,
+        /// Where, if there is a where.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl HostFault {
+    fn of(what: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::NoPermission { what, path },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { what, path },
+            _ => Self::Refused { what, path, source },
+        }
+    }
+}
+
+/// Checks what must hold before any core starts: the kernel's age, io_uring, locked memory. Raises the soft limits of locked memory and open files
+/// to their hard limits.
+///
+/// # Errors
+/// [`HostFault::KernelTooOld`], [`HostFault::IoUringForbidden`], [`HostFault::IoUringMissing`], [`HostFault::LockedMemory`], [`HostFault::Refused`].
+pub fn check(cores: usize) -> Result<Limits, HostFault> {
+    let kernel = check_kernel()?;
+    // Before the ring: on older kernels its memory counts as locked.
+    let locked_bytes = check_locked_memory(cores)?;
+    check_io_uring()?;
+    let open_files = raise(libc::RLIMIT_NOFILE, "raise the number of open files")?;
+    Ok(Limits { kernel, locked_bytes, open_files })
+}
+
+/// What the host allows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// The kernel's release.
+    pub kernel: String,
+    /// Bytes that may be locked; `u64::MAX` is without limit.
+    pub locked_bytes: u64,
+    /// Files and sockets that may be open.
+    pub open_files: u64,
+}
+
+fn check_kernel() -> Result<String, HostFault> {
+    let mut names = MaybeUninit::<libc::utsname>::zeroed();
+    // SAFETY: the structure is ours; all zeros is a value of it.
+    if unsafe { libc::uname(names.as_mut_ptr()) } != 0 {
+        return Err(HostFault::of("ask the kernel for its release", Path::new(""), io::Error::last_os_error()));
+    }
+    // SAFETY: initialised as zeros and filled by the kernel.
+    let names = unsafe { names.assume_init() };
+    let release: String = names.release.iter().take_while(|byte| **byte != 0).map(|byte| *byte as u8 as char).collect();
+    match kernel_version(&release) {
+        Some(version) if version < KERNEL_NEEDED => Err(HostFault::KernelTooOld { found: release }),
+        // A release that cannot be read is no reason to refuse: what is needed is checked by itself.
+        _ => Ok(release),
+    }
+}
+
+fn kernel_version(release: &str) -> Option<(u32, u32)> {
+    let mut parts = release.split(|c: char| !c.is_ascii_digit());
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+fn check_io_uring() -> Result<(), HostFault> {
+    let Err(fault) =
+        io_uring::IoUring::<io_uring::squeue::Entry>::builder().setup_single_issuer().setup_coop_taskrun().build(2)
+    else {
+        return Ok(());
+    };
+    match fault.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => {
+            let sysctl = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
+            let value = sysctl.ok().and_then(|text| text.trim().parse().ok()).filter(|value| *value != 0);
+            Err(HostFault::IoUringForbidden { sysctl: value })
+        }
+        Some(libc::ENOSYS) => Err(HostFault::IoUringMissing),
+        _ => Err(HostFault::of("make a ring", Path::new(""), fault)),
+    }
+}
+
+fn check_locked_memory(cores: usize) -> Result<u64, HostFault> {
+    let allowed = raise(libc::RLIMIT_MEMLOCK, "raise the limit of locked memory")?;
+    let needed = LOCKED_BYTES_PER_CORE * cores as u64;
+    if allowed < needed { Err(HostFault::LockedMemory { allowed, needed, cores }) } else { Ok(allowed) }
+}
+
+/// Raises a soft limit to its hard limit and says what that is.
+fn raise(resource: libc::__rlimit_resource_t, what: &'static str) -> Result<u64, HostFault> {
+    let fault = || HostFault::of(what, Path::new(""), io::Error::last_os_error());
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure is ours.
+    if unsafe { libc::getrlimit(resource, &raw mut limit) } != 0 {
+        return Err(fault());
+    }
+    if limit.rlim_cur < limit.rlim_max {
+        let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+        // SAFETY: the structure is ours and only read.
+        if unsafe { libc::setrlimit(resource, &raw const raised) } != 0 {
+            return Err(fault());
+        }
+    }
+    Ok(limit.rlim_max)
+}
+
+/// What kind of file system something lies on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FileSystem {
+    /// Known to keep what it says is durable.
+    Ext4,
+    /// Known to keep what it says is durable.
+    Xfs,
+    /// Not known to; its name, or the number that the kernel gives it.
+    Other(String),
+}
+
+impl FileSystem {
+    /// Whether writes that it reports durable are.
+    pub fn is_known_durable(&self) -> bool {
+        !matches!(self, Self::Other(_))
+    }
+}
+
+impl std::fmt::Display for FileSystem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ext4 => f.write_str("ext4"),
+            Self::Xfs => f.write_str("xfs"),
+            Self::Other(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Where a directory's bytes end up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Volume {
+    /// The file system.
+    pub file_system: FileSystem,
+    /// Bytes that this process may still take.
+    pub free_bytes: u64,
+    /// The device's number, as the kernel writes it: `major:minor`.
+    pub device: String,
+    /// Its name, such as `vda` or `nvme0n1p2`; absent if it has no block device.
+    pub device_name: Option<String>,
+    /// Its maker's name for it, if the kernel tells.
+    pub model: Option<String>,
+    /// Whether the device has a volatile cache that must be flushed; absent if the kernel does not tell.
+    pub volatile_cache: Option<bool>,
+}
+
+/// Looks at what a directory lies on.
+///
+/// # Errors
+/// [`HostFault::NoPermission`], [`HostFault::Refused`].
+pub fn volume(directory: &Path) -> Result<Volume, HostFault> {
+    let fault = |source| HostFault::of("look at the file system of", directory, source);
+    let path = CString::new(directory.as_os_str().as_bytes()).map_err(|nul| fault(nul.into()))?;
+    let mut stat = MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: the path ends with a zero and the structure is ours.
+    if unsafe { libc::statfs(path.as_ptr(), stat.as_mut_ptr()) } != 0 {
+        return Err(fault(io::Error::last_os_error()));
+    }
+    // SAFETY: all zeros is a value of it, and the kernel filled it.
+    let stat = unsafe { stat.assume_init() };
+    let number = std::fs::metadata(directory).map_err(fault)?.dev();
+    let device = format!("{}:{}", libc::major(number), libc::minor(number));
+    let sys = PathBuf::from(format!("/sys/dev/block/{device}")).canonicalize().ok();
+    // A partition has its queue in the disk above it.
+    let disk = sys.as_ref().map(|sys| if sys.join("queue").exists() { sys.clone() } else { sys.join("..") });
+    let read = |file: &str| {
+        let text = std::fs::read_to_string(disk.as_ref()?.join(file)).ok()?;
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    };
+    Ok(Volume {
+        file_system: file_system(stat.f_type as u64, &device),
+        free_bytes: stat.f_bavail.saturating_mul(stat.f_bsize as u64),
+        device_name: sys.as_ref().and_then(|sys| Some(sys.file_name()?.to_str()?.to_owned())),
+        model: read("device/model"),
+        volatile_cache: read("queue/write_cache").map(|mode| mode == "write back"),
+        device,
+    })
+}
+
+fn file_system(magic: u64, device: &str) -> FileSystem {
+    const EXT: u64 = 0xef53;
+    const XFS: u64 = 0x5846_5342;
+    let named = mounted_as(device);
+    match (magic & 0xffff_ffff, named) {
+        (XFS, _) => FileSystem::Xfs,
+        // ext2 and ext3 have the same number.
+        (EXT, Some(name)) if name != "ext4" => FileSystem::Other(name),
+        (EXT, _) => FileSystem::Ext4,
+        (_, Some(name)) => FileSystem::Other(name),
+        (0x0102_1994, None) => FileSystem::Other("tmpfs".into()),
+        (0x794c_7630, None) => FileSystem::Other("overlay".into()),
+        (0x9123_683e, None) => FileSystem::Other("btrfs".into()),
+        (0x2fc1_2fc1, None) => FileSystem::Other("zfs".into()),
+        (0x6969, None) => FileSystem::Other("nfs".into()),
+        (other, None) => FileSystem::Other(format!("file system {other:#x}")),
+    }
+}
+
+/// The kind that the mount table has for a device.
+fn mounted_as(device: &str) -> Option<String> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let line = table.lines().find(|line| line.split(' ').nth(2) == Some(device))?;
+    Some(line.split(" - ").nth(1)?.split(' ').next()?.to_owned())
+}
+
+/// Makes the directory if need be and locks it for as long as the returned value lives.
+///
+/// # Errors
+/// [`HostFault::DirectoryInUse`] when somebody keeps it for longer than about a second, [`HostFault::NoPermission`], [`HostFault::NoSpace`],
+/// [`HostFault::Refused`].
+pub fn lock_directory(directory: &Path) -> Result<DirectoryLock, HostFault> {
+    std::fs::create_dir_all(directory).map_err(|source| HostFault::of("make the directory", directory, source))?;
+    let path = directory.join(LOCK_FILE);
+    let mut how = OpenOptions::new();
+    let how = how.create(true).truncate(false).write(true);
+    let file: OwnedFd = how.open(&path).map_err(|source| HostFault::of("open", &path, source))?.into();
+    for attempt in 1.. {
+        match try_lock(&file) {
+            Ok(()) => break,
+            Err(fault) if fault.kind() != io::ErrorKind::WouldBlock => return Err(HostFault::of("lock", &path, fault)),
+            Err(_) if attempt == LOCK_TRIES => {
+                return Err(HostFault::DirectoryInUse { directory: directory.to_owned() });
+            }
+            Err(_) => std::thread::sleep(LOCK_PAUSE),
+        }
+    }
+    Ok(DirectoryLock { _file: file })
+}
+
+/// Keeps a directory to this process.
+#[derive(Debug)]
+pub struct DirectoryLock {
+    _file: OwnedFd,
+}
+
+/// How a journal write is made durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FlushMethod {
+    /// Each write by itself (`O_DIRECT | O_DSYNC`): the device may write through its cache.
+    Dsync,
+    /// A write, then a flush of the file (`O_DIRECT`, `fdatasync`).
+    WriteThenFlush,
+}
+
+/// What one durable 4 KiB write costs in a directory, in the middle of what was measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WriteCost {
+    /// By [`FlushMethod::Dsync`].
+    pub dsync: Duration,
+    /// By [`FlushMethod::WriteThenFlush`].
+    pub write_then_flush: Duration,
+}
+
+impl WriteCost {
+    /// The cheaper way. Close calls go to [`FlushMethod::Dsync`], of which several may be under way at a time.
+    pub fn method(&self) -> FlushMethod {
+        if self.write_then_flush * 5 < self.dsync * 4 { FlushMethod::WriteThenFlush } else { FlushMethod::Dsync }
+    }
+
+    /// Whether a device can be this fast and durable. If not, something between us and it may be lying.
+    pub fn is_plausible(&self) -> bool {
+        self.dsync.min(self.write_then_flush) >= PLAUSIBLE_WRITE
+    }
+}
+
+/// Measures on a small file of its own, which it removes. Takes a second at most, usually some milliseconds, and blocks: not for a core.
+///
+/// # Errors
+/// [`HostFault::NoDirectWrites`], [`HostFault::NoPermission`], [`HostFault::NoSpace`], [`HostFault::Refused`].
+pub fn measure_durable_write(directory: &Path) -> Result<WriteCost, HostFault> {
+    let path = directory.join(format!(".coretide-measure-{}", std::process::id()));
+    let measured = measure_on(&path);
+    let removed = std::fs::remove_file(&path);
+    match measured {
+        Ok(cost) => removed.map(|()| cost).map_err(|source| HostFault::of("remove", &path, source)),
+        Err(fault) if fault.raw_os_error() == Some(libc::EINVAL) => {
+            let file_system = volume(directory)?.file_system;
+            Err(HostFault::NoDirectWrites { directory: directory.to_owned(), file_system })
+        }
+        Err(fault) => Err(HostFault::of("measure the disk with", &path, fault)),
+    }
+}
+
+fn measure_on(path: &Path) -> io::Result<WriteCost> {
+    let zeros = AlignedBuf::zeroed(MEASURED_PAGES * PAGE_BYTES);
+    let open = |flags: i32| {
+        OpenOptions::new().create(true).truncate(false).write(true).custom_flags(libc::O_DIRECT | flags).open(path)
+    };
+    let flushed = open(0)?;
+    flushed.write_all_at(&zeros, 0)?;
+    flushed.sync_all()?;
+    let dsync = open(libc::O_DSYNC)?;
+    Ok(WriteCost {
+        dsync: middle_of(&dsync, &zeros, |_| Ok(()))?,
+        write_then_flush: middle_of(&flushed, &zeros, File::sync_data)?,
+    })
+}
+
+fn middle_of(file: &File, zeros: &[u8], flush: impl Fn(&File) -> io::Result<()>) -> io::Result<Duration> {
+    let begun = Instant::now();
+    let mut costs = Vec::with_capacity(MEASURED_WRITES);
+    while costs.len() < MEASURED_WRITES && begun.elapsed() < MEASURE_AT_MOST {
+        let page = (costs.len() % MEASURED_PAGES) * PAGE_BYTES;
+        let start = Instant::now();
+        file.write_all_at(&zeros[page..page + PAGE_BYTES], page as u64)?;
+        flush(file)?;
+        costs.push(start.elapsed());
+    }
+    costs.sort_unstable();
+    Ok(costs[costs.len() / 2])
 }
 
 /// A request to stop.
@@ -110,4 +511,29 @@ pub fn allowed_cpus() -> Result<Vec<usize>, HostFault> {
         core_affinity::get_core_ids().ok_or(HostFault::NoCpus)?.iter().map(|cpu| cpu.id).collect();
     cpus.sort_unstable();
     if cpus.is_empty() { Err(HostFault::NoCpus) } else { Ok(cpus) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_releases_are_read() {
+        assert_eq!(kernel_version("6.18.44-fc-v445"), Some((6, 18)));
+        assert_eq!(kernel_version("6.6"), Some((6, 6)));
+        assert_eq!(kernel_version("7.0.0-rc1+"), Some((7, 0)));
+        assert_eq!(kernel_version("odd"), None);
+        assert!((6, 5) < KERNEL_NEEDED && (6, 18) > KERNEL_NEEDED && (10, 0) > KERNEL_NEEDED);
+    }
+
+    #[test]
+    fn the_cheaper_way_is_taken() {
+        let cost = |dsync, flush| WriteCost {
+            dsync: Duration::from_micros(dsync),
+            write_then_flush: Duration::from_micros(flush),
+        };
+        assert_eq!(cost(77, 69).method(), FlushMethod::Dsync);
+        assert_eq!(cost(900, 69).method(), FlushMethod::WriteThenFlush);
+        assert!(cost(77, 69).is_plausible() && !cost(2, 3).is_plausible());
+    }
 }
