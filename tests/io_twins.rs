@@ -625,7 +625,7 @@ mod across_cores {
 mod the_host {
     use super::*;
     use coretide::io::Signal;
-    use coretide::io::uring::HostFault;
+    use coretide::io::uring::HostRefusal;
     use coretide::io::uring::host::{Signals, check, lock_directory, measure_durable_write, volume};
 
     fn directory(name: &str) -> PathBuf {
@@ -638,19 +638,19 @@ mod the_host {
     fn this_host_will_do() {
         let limits = check(1).expect("the tests need a host that will do");
         assert!(limits.open_files >= 256 && limits.locked_bytes >= 512 << 10, "{limits:?}");
-        assert!(matches!(check(1 << 40), Err(HostFault::LockedMemory { .. })) || limits.locked_bytes == u64::MAX);
+        assert!(matches!(check(1 << 40), Err(HostRefusal::LockedMemory { .. })) || limits.locked_bytes == u64::MAX);
     }
 
     #[test]
     fn a_directory_is_locked_once() {
         let directory = directory("locked");
         let lock = lock_directory(&directory).expect("nobody has it");
-        assert!(matches!(lock_directory(&directory), Err(HostFault::DirectoryInUse { .. })));
+        assert!(matches!(lock_directory(&directory), Err(HostRefusal::DirectoryInUse { .. })));
         drop(lock);
         lock_directory(&directory).expect("it was given back");
         let file = directory.join("file");
         std::fs::write(&file, b"").unwrap();
-        assert!(matches!(lock_directory(&file.join("below")), Err(HostFault::Refused { .. })));
+        assert!(matches!(lock_directory(&file.join("below")), Err(HostRefusal::Refused { .. })));
     }
 
     #[test]
@@ -661,7 +661,7 @@ mod the_host {
         println!("{volume:?}");
         match measure_durable_write(&directory) {
             Ok(cost) => println!("{cost:?}"),
-            Err(HostFault::NoDirectWrites { .. }) => assert!(!volume.file_system.is_known_durable()),
+            Err(HostRefusal::NoDirectWrites { .. }) => assert!(!volume.file_system.is_known_durable()),
             Err(fault) => panic!("{fault}"),
         }
         assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0, "nothing is left behind");

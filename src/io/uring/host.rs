@@ -1,6 +1,6 @@
 //! What the host must be like before the broker starts, and what its disk is like.
 //!
-//! Everything here runs before the cores do, or never blocks. Each refusal is a [`HostFault`] of its own kind, so that the command line can name
+//! Everything here runs before the cores do, or never blocks. Each refusal is a [`HostRefusal`] of its own kind, so that the command line can name
 //! the remedy.
 
 use std::ffi::CString;
@@ -35,7 +35,7 @@ const MEASURED_PAGES: usize = 64;
 /// A durable write that is faster than this is doubted: no known device does it.
 const PLAUSIBLE_WRITE: Duration = Duration::from_micros(8);
 
-/// Why this host will not do. One kind per remedy.
+/// Why the cores could not be run.
 #[derive(Debug, thiserror::Error)]
 pub enum HostFault {
     /// The kernel does not tell on which CPUs this process may run.
@@ -49,6 +49,11 @@ pub enum HostFault {
         /// What the executor or the kernel said.
         reason: String,
     },
+}
+
+/// Why this host will not do. One kind per remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum HostRefusal {
     /// Older than [`KERNEL_NEEDED`].
     #[error("the kernel is {found}; at least {}.{} is needed", KERNEL_NEEDED.0, KERNEL_NEEDED.1)]
     KernelTooOld {
@@ -116,7 +121,7 @@ pub enum HostFault {
     },
 }
 
-impl HostFault {
+impl HostRefusal {
     fn of(what: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
@@ -131,8 +136,8 @@ impl HostFault {
 /// to their hard limits.
 ///
 /// # Errors
-/// [`HostFault::KernelTooOld`], [`HostFault::IoUringForbidden`], [`HostFault::IoUringMissing`], [`HostFault::LockedMemory`], [`HostFault::Refused`].
-pub fn check(cores: usize) -> Result<Limits, HostFault> {
+/// [`HostRefusal::KernelTooOld`], [`HostRefusal::IoUringForbidden`], [`HostRefusal::IoUringMissing`], [`HostRefusal::LockedMemory`], [`HostRefusal::Refused`].
+pub fn check(cores: usize) -> Result<Limits, HostRefusal> {
     let kernel = check_kernel()?;
     // Before the ring: on older kernels its memory counts as locked.
     let locked_bytes = check_locked_memory(cores)?;
@@ -152,17 +157,17 @@ pub struct Limits {
     pub open_files: u64,
 }
 
-fn check_kernel() -> Result<String, HostFault> {
+fn check_kernel() -> Result<String, HostRefusal> {
     let mut names = MaybeUninit::<libc::utsname>::zeroed();
     // SAFETY: the structure is ours; all zeros is a value of it.
     if unsafe { libc::uname(names.as_mut_ptr()) } != 0 {
-        return Err(HostFault::of("ask the kernel for its release", Path::new(""), io::Error::last_os_error()));
+        return Err(HostRefusal::of("ask the kernel for its release", Path::new(""), io::Error::last_os_error()));
     }
     // SAFETY: initialised as zeros and filled by the kernel.
     let names = unsafe { names.assume_init() };
     let release: String = names.release.iter().take_while(|byte| **byte != 0).map(|byte| *byte as u8 as char).collect();
     match kernel_version(&release) {
-        Some(version) if version < KERNEL_NEEDED => Err(HostFault::KernelTooOld { found: release }),
+        Some(version) if version < KERNEL_NEEDED => Err(HostRefusal::KernelTooOld { found: release }),
         // A release that cannot be read is no reason to refuse: what is needed is checked by itself.
         _ => Ok(release),
     }
@@ -173,7 +178,7 @@ fn kernel_version(release: &str) -> Option<(u32, u32)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-fn check_io_uring() -> Result<(), HostFault> {
+fn check_io_uring() -> Result<(), HostRefusal> {
     let Err(fault) =
         io_uring::IoUring::<io_uring::squeue::Entry>::builder().setup_single_issuer().setup_coop_taskrun().build(2)
     else {
@@ -183,22 +188,22 @@ fn check_io_uring() -> Result<(), HostFault> {
         Some(libc::EPERM | libc::EACCES) => {
             let sysctl = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
             let value = sysctl.ok().and_then(|text| text.trim().parse().ok()).filter(|value| *value != 0);
-            Err(HostFault::IoUringForbidden { sysctl: value })
+            Err(HostRefusal::IoUringForbidden { sysctl: value })
         }
-        Some(libc::ENOSYS) => Err(HostFault::IoUringMissing),
-        _ => Err(HostFault::of("make a ring", Path::new(""), fault)),
+        Some(libc::ENOSYS) => Err(HostRefusal::IoUringMissing),
+        _ => Err(HostRefusal::of("make a ring", Path::new(""), fault)),
     }
 }
 
-fn check_locked_memory(cores: usize) -> Result<u64, HostFault> {
+fn check_locked_memory(cores: usize) -> Result<u64, HostRefusal> {
     let allowed = raise(libc::RLIMIT_MEMLOCK, "raise the limit of locked memory")?;
     let needed = LOCKED_BYTES_PER_CORE * cores as u64;
-    if allowed < needed { Err(HostFault::LockedMemory { allowed, needed, cores }) } else { Ok(allowed) }
+    if allowed < needed { Err(HostRefusal::LockedMemory { allowed, needed, cores }) } else { Ok(allowed) }
 }
 
 /// Raises a soft limit to its hard limit and says what that is.
-fn raise(resource: libc::__rlimit_resource_t, what: &'static str) -> Result<u64, HostFault> {
-    let fault = || HostFault::of(what, Path::new(""), io::Error::last_os_error());
+fn raise(resource: libc::__rlimit_resource_t, what: &'static str) -> Result<u64, HostRefusal> {
+    let fault = || HostRefusal::of(what, Path::new(""), io::Error::last_os_error());
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the structure is ours.
     if unsafe { libc::getrlimit(resource, &raw mut limit) } != 0 {
@@ -262,9 +267,9 @@ pub struct Volume {
 /// Looks at what a directory lies on.
 ///
 /// # Errors
-/// [`HostFault::NoPermission`], [`HostFault::Refused`].
-pub fn volume(directory: &Path) -> Result<Volume, HostFault> {
-    let fault = |source| HostFault::of("look at the file system of", directory, source);
+/// [`HostRefusal::NoPermission`], [`HostRefusal::Refused`].
+pub fn volume(directory: &Path) -> Result<Volume, HostRefusal> {
+    let fault = |source| HostRefusal::of("look at the file system of", directory, source);
     let path = CString::new(directory.as_os_str().as_bytes()).map_err(|nul| fault(nul.into()))?;
     let mut stat = MaybeUninit::<libc::statfs>::zeroed();
     // SAFETY: the path ends with a zero and the structure is ours.
@@ -321,20 +326,22 @@ fn mounted_as(device: &str) -> Option<String> {
 /// Makes the directory if need be and locks it for as long as the returned value lives.
 ///
 /// # Errors
-/// [`HostFault::DirectoryInUse`] when somebody keeps it for longer than about a second, [`HostFault::NoPermission`], [`HostFault::NoSpace`],
-/// [`HostFault::Refused`].
-pub fn lock_directory(directory: &Path) -> Result<DirectoryLock, HostFault> {
-    std::fs::create_dir_all(directory).map_err(|source| HostFault::of("make the directory", directory, source))?;
+/// [`HostRefusal::DirectoryInUse`] when somebody keeps it for longer than about a second, [`HostRefusal::NoPermission`], [`HostRefusal::NoSpace`],
+/// [`HostRefusal::Refused`].
+pub fn lock_directory(directory: &Path) -> Result<DirectoryLock, HostRefusal> {
+    std::fs::create_dir_all(directory).map_err(|source| HostRefusal::of("make the directory", directory, source))?;
     let path = directory.join(LOCK_FILE);
     let mut how = OpenOptions::new();
     let how = how.create(true).truncate(false).write(true);
-    let file: OwnedFd = how.open(&path).map_err(|source| HostFault::of("open", &path, source))?.into();
+    let file: OwnedFd = how.open(&path).map_err(|source| HostRefusal::of("open", &path, source))?.into();
     for attempt in 1.. {
         match try_lock(&file) {
             Ok(()) => break,
-            Err(fault) if fault.kind() != io::ErrorKind::WouldBlock => return Err(HostFault::of("lock", &path, fault)),
+            Err(fault) if fault.kind() != io::ErrorKind::WouldBlock => {
+                return Err(HostRefusal::of("lock", &path, fault));
+            }
             Err(_) if attempt == LOCK_TRIES => {
-                return Err(HostFault::DirectoryInUse { directory: directory.to_owned() });
+                return Err(HostRefusal::DirectoryInUse { directory: directory.to_owned() });
             }
             Err(_) => std::thread::sleep(LOCK_PAUSE),
         }
@@ -381,18 +388,18 @@ impl WriteCost {
 /// Measures on a small file of its own, which it removes. Takes a second at most, usually some milliseconds, and blocks: not for a core.
 ///
 /// # Errors
-/// [`HostFault::NoDirectWrites`], [`HostFault::NoPermission`], [`HostFault::NoSpace`], [`HostFault::Refused`].
-pub fn measure_durable_write(directory: &Path) -> Result<WriteCost, HostFault> {
+/// [`HostRefusal::NoDirectWrites`], [`HostRefusal::NoPermission`], [`HostRefusal::NoSpace`], [`HostRefusal::Refused`].
+pub fn measure_durable_write(directory: &Path) -> Result<WriteCost, HostRefusal> {
     let path = directory.join(format!(".coretide-measure-{}", std::process::id()));
     let measured = measure_on(&path);
     let removed = std::fs::remove_file(&path);
     match measured {
-        Ok(cost) => removed.map(|()| cost).map_err(|source| HostFault::of("remove", &path, source)),
+        Ok(cost) => removed.map(|()| cost).map_err(|source| HostRefusal::of("remove", &path, source)),
         Err(fault) if fault.raw_os_error() == Some(libc::EINVAL) => {
             let file_system = volume(directory)?.file_system;
-            Err(HostFault::NoDirectWrites { directory: directory.to_owned(), file_system })
+            Err(HostRefusal::NoDirectWrites { directory: directory.to_owned(), file_system })
         }
-        Err(fault) => Err(HostFault::of("measure the disk with", &path, fault)),
+        Err(fault) => Err(HostRefusal::of("measure the disk with", &path, fault)),
     }
 }
 

@@ -28,7 +28,7 @@ use super::buffer::Pool;
 use crate::base::{Mono, ShardId, Timestamp};
 pub(super) use file::File;
 use file::Ring;
-pub use host::HostFault;
+pub use host::{HostFault, HostRefusal};
 pub(super) use net::{Listener, Socket, Stream};
 pub(super) use time::{Sleep, YieldNow};
 
