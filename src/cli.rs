@@ -201,7 +201,7 @@ impl Exit {
             Self::LockedMemory => {
                 "Raise the limit: `ulimit -l unlimited`, LimitMEMLOCK=infinity in a systemd unit, or docker run --ulimit memlock=-1."
             }
-            Self::KernelTooOld => "Linux 5.15 is the oldest kernel that is supported; newer ones are faster.",
+            Self::KernelTooOld => "Linux 6.6 is the oldest kernel that is supported.",
             Self::PortInUse => {
                 "Stop the other process, or choose another port with --listen HOST:PORT (port 0 takes a free one)."
             }
