@@ -5,7 +5,7 @@ use super::batch::{
     UP_TO_MAGIC_BYTES,
 };
 use super::compress::{CompressFault, Piece, Scratch};
-use super::records::{RecordsFault, Walk, WalkRules};
+use super::records::{Near, RecordsFault, Walk, WalkRules};
 use crate::base::limits::DECOMPRESSED_BATCH_BYTES_MAX;
 use crate::base::{Timestamp, crc};
 use bytes::{Bytes, BytesMut};
@@ -86,9 +86,10 @@ impl RawBatch {
         let walk = Walk::new(WalkRules {
             count: info.records,
             base_timestamp: info.base_timestamp.0,
-            timestamps: (limits.timestamp_type == TimestampType::CreateTime).then(|| {
-                let from = now.0.saturating_sub(limits.timestamp_before_max_ms);
-                (from, now.0.saturating_add(limits.timestamp_after_max_ms))
+            timestamps: (limits.timestamp_type == TimestampType::CreateTime).then_some(Near {
+                now: now.0,
+                before_max_ms: limits.timestamp_before_max_ms,
+                after_max_ms: limits.timestamp_after_max_ms,
             }),
             keys: limits.compacted,
         });
@@ -233,12 +234,14 @@ impl Checker<'_> {
     }
 }
 
-/// Kafka finds a gzip stream that is merely cut off to hold too few records, and every other fault to be its own.
+/// Kafka finds a gzip stream that is cut off before its last record to hold too few records, and every other fault to be its own.
 fn compression(fault: CompressFault, walk: Option<&Walk>) -> BatchFault {
-    if fault.ends_early && fault.codec == Codec::Gzip {
-        return BatchFault::Record { index: walk.map_or(0, Walk::index), fault: RecordsFault::EndsEarly };
+    match walk {
+        Some(walk) if fault.ends_early && fault.codec == Codec::Gzip && !walk.complete() => {
+            BatchFault::Record { index: walk.index(), fault: RecordsFault::EndsEarly }
+        }
+        _ => BatchFault::Compression(fault),
     }
-    BatchFault::Compression(fault)
 }
 
 fn feed(walk: &mut Option<Walk>, piece: &[u8]) -> Result<(), BatchFault> {
@@ -555,9 +558,19 @@ mod tests {
             assert!(matches!(fault, BatchFault::Compression(fault) if fault.codec == *codec), "{fault}");
         }
         let batch = some_batch(Codec::Gzip, 100);
-        let cut = &batch[HEADER_BYTES..batch.len() - 20];
-        let fault = check(&around(Codec::Gzip, 100, cut), &LIMITS).unwrap_err();
-        assert!(matches!(fault, BatchFault::Record { fault: RecordsFault::EndsEarly, .. }), "{fault}");
+        let cut = |bytes: usize| {
+            let body = &batch[HEADER_BYTES..batch.len() - bytes];
+            check(&around(Codec::Gzip, 100, body), &LIMITS).unwrap_err()
+        };
+        assert!(matches!(cut(100), BatchFault::Record { fault: RecordsFault::EndsEarly, .. }));
+        assert!(matches!(cut(1), BatchFault::Compression(_)), "all records were there");
+        // A broken record in front of a wrong checksum is found first.
+        let mut folded = Vec::new();
+        compress::compress(Codec::Gzip, None, &[12, 0, 0, 9, 1, 1, 0], &mut folded);
+        let last = folded.len() - 5;
+        folded[last] ^= 1;
+        let fault = check(&around(Codec::Gzip, 1, &folded), &LIMITS).unwrap_err();
+        assert_eq!(fault, record_fault(0, RecordsFault::OffsetDelta { found: -5 }));
     }
 
     #[test]
@@ -589,6 +602,8 @@ mod tests {
         let kind = RecordFaultKind::Timestamp { timestamp: NOW.0 + 501, from: NOW.0 - 1_000, to: NOW.0 + 500 };
         assert_eq!(refused[1].kind, kind);
         assert!(check(&batch, &BatchLimits { timestamp_type: TimestampType::LogAppendTime, ..limits }).is_ok());
+        let oldest = changed(&some_batch(Codec::None, 1), |bytes| bytes[27] = 0x80);
+        assert!(check(&oldest, &LIMITS).is_ok(), "the sums wrap, as Kafka's do");
         let mut none = Builder::new();
         none.push(NewRecord { timestamp: Timestamp::NONE, ..NewRecord::default() });
         assert!(check(&none.build(), &limits).is_ok(), "a record without timestamp passes");
@@ -671,6 +686,66 @@ mod tests {
         let mut walk = batches(&stored[..stored.len() - 1]);
         assert_eq!(walk.by_ref().map(|batch| batch.base_offset().0).collect::<Vec<_>>(), [0, 2, 4]);
         assert_eq!(walk.rest().len(), one - 1);
+    }
+
+    /// The same three records as kafka-clients 4.3.1 writes them with each codec (`MemoryRecords.withIdempotentRecords`).
+    const KAFKAS: [(Codec, &str); 5] = [
+        (
+            Codec::None,
+            "000000000000000000000089ffffffff02cc1099740000000000020000018bcfe568000000018bcfe56802000000000000126700020000002800000003560000000a6b65792d303276616c75652076616c75652076616c75652076616c756520300402680278026e013e000202013276616c75652076616c75652076616c75652076616c7565203100160004040a6b65792d320100",
+        ),
+        (
+            Codec::Gzip,
+            "000000000000000000000073ffffffff02e412a7750001000000020000018bcfe568000000018bcfe568020000000000001267000200000028000000031f8b08000000000000ff0b636060e0ca4eadd435302a4bcc294d55c0240d589832982a98f218ed18989818712a336410636061019b65c4c800002505613258000000",
+        ),
+        (
+            Codec::Snappy,
+            "00000000000000000000007cffffffff0222d3f7440002000000020000018bcfe568000000018bcfe5680200000000000012670002000000280000000382534e41505059000000000100000001000000375840560000000a6b65792d303276616c75652046060034300402680278026e013e00020201622700343100160004040a6b65792d320100",
+        ),
+        (
+            Codec::Lz4,
+            "000000000000000000000076ffffffff02fdf7ecab0003000000020000018bcfe568000000018bcfe5680200000000000012670002000000280000000304224d1860408236000000fe02560000000a6b65792d303276616c7565200600ef300402680278026e013e00020201270006e03100160004040a6b65792d32010000000000",
+        ),
+        (
+            Codec::Zstd,
+            "000000000000000000000074ffffffff0212ae86040004000000020000018bcfe568000000018bcfe5680200000000000012670002000000280000000328b52ffd0058bc0100d402560000000a6b65792d303276616c756520300402680278026e013e000202013100160004040a6b65792d32010002004a2d6abcb204010000",
+        ),
+    ];
+
+    #[test]
+    fn kafkas_own_batches_are_read() {
+        let hex = |text: &str| -> Bytes {
+            text.as_bytes()
+                .chunks(2)
+                .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+                .collect::<Vec<u8>>()
+                .into()
+        };
+        let mut ours = Builder::new().producer(ProducerId(4711), ProducerEpoch(2), 40);
+        for (key, value, headers) in [
+            (Some("key-0"), Some("value value value value 0"), &[("h", Some("x")), ("n", None)][..]),
+            (None, Some("value value value value 1"), &[]),
+            (Some("key-2"), None, &[]),
+        ] {
+            let headers: Vec<_> =
+                headers.iter().map(|(key, value)| Header { key, value: value.map(str::as_bytes) }).collect();
+            ours.push(NewRecord {
+                timestamp: Timestamp(NOW.0 + ours.len() as i64),
+                key: key.map(str::as_bytes),
+                value: value.map(str::as_bytes),
+                headers: &headers,
+            });
+        }
+        let ours = ours.build();
+        for (codec, text) in KAFKAS {
+            let batch = hex(text);
+            let checked = check(&batch, &LIMITS).unwrap();
+            assert_eq!((checked.info.codec, checked.info.producer_id), (codec, ProducerId(4711)));
+            let body =
+                compress::decompress_bounded(codec, &batch[HEADER_BYTES..], 1 << 16, &mut Scratch::default()).unwrap();
+            assert_eq!(body, ours[HEADER_BYTES..]);
+        }
+        assert_eq!(hex(KAFKAS[0].1), ours, "without a codec we write the same bytes");
     }
 
     type Given = (Option<Vec<u8>>, Option<Vec<u8>>, i64, Vec<(String, Option<Vec<u8>>)>);

@@ -126,6 +126,45 @@ fn read_record(body: &[u8]) -> Result<Record<'_>, RecordsFault> {
     Ok(Record { timestamp_delta, offset_delta, key, value, headers })
 }
 
+/// Timestamp delta, offset delta, and whether there is a key, of a good record whose numbers have one or two bytes each. `None` sends all others, and
+/// faults, to [`read_record`].
+#[inline]
+fn read_plain_record(body: &[u8]) -> Option<(i64, i32, bool)> {
+    let mut at = 1;
+    let timestamp_delta = short(body, &mut at)?;
+    let offset_delta = short(body, &mut at)?;
+    let key = short(body, &mut at)?;
+    at += key.max(0) as usize;
+    let value = short(body, &mut at)?;
+    at += value.max(0) as usize;
+    let headers = u32::try_from(short(body, &mut at)?).ok()?;
+    for _ in 0..headers {
+        let key = usize::try_from(short(body, &mut at)?).ok()?;
+        at += key;
+        let value = short(body, &mut at)?;
+        at += value.max(0) as usize;
+    }
+    (at == body.len()).then_some((i64::from(timestamp_delta), offset_delta, key >= 0))
+}
+
+/// A number of one or two bytes.
+#[inline(always)]
+fn short(bytes: &[u8], at: &mut usize) -> Option<i32> {
+    let first = u32::from(*bytes.get(*at)?);
+    let raw = if first < 0x80 {
+        *at += 1;
+        first
+    } else {
+        let second = u32::from(*bytes.get(*at + 1)?);
+        if second >= 0x80 {
+            return None;
+        }
+        *at += 2;
+        first & 0x7f | second << 7
+    };
+    Some((raw >> 1) as i32 ^ -((raw & 1) as i32))
+}
+
 /// Reads the fields of a record from front to back.
 struct Fields<'a> {
     rest: &'a [u8],
@@ -159,15 +198,16 @@ impl<'a> Fields<'a> {
         Ok(value)
     }
 
-    /// A number of one byte, by far the most common.
+    /// A number of one or two bytes, which almost all are.
     #[inline]
-    fn short(&mut self) -> Option<i8> {
-        let (first, rest) = self.rest.split_first()?;
-        if *first >= 0x80 {
-            return None;
-        }
+    fn short(&mut self) -> Option<i16> {
+        let (raw, rest) = match self.rest {
+            [first, rest @ ..] if *first < 0x80 => (u16::from(*first), rest),
+            [first, second, rest @ ..] if *second < 0x80 => (u16::from(first & 0x7f) | u16::from(*second) << 7, rest),
+            _ => return None,
+        };
         self.rest = rest;
-        Some((*first >> 1) as i8 ^ -((*first & 1) as i8))
+        Some((raw >> 1) as i16 ^ -((raw & 1) as i16))
     }
 
     /// Bytes with their length in front; a length below zero is none.
@@ -206,10 +246,27 @@ pub(super) struct WalkRules {
     pub count: i32,
     /// What the timestamps count from.
     pub base_timestamp: i64,
-    /// The earliest and the latest timestamp taken; `None` when the broker sets the timestamps.
-    pub timestamps: Option<(i64, i64)>,
+    /// Which timestamps are taken; `None` when the broker sets them.
+    pub timestamps: Option<Near>,
     /// Every record needs a key.
     pub keys: bool,
+}
+
+/// Bounds of a record's timestamp around now, in ms.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Near {
+    pub now: i64,
+    pub before_max_ms: i64,
+    pub after_max_ms: i64,
+}
+
+impl Near {
+    /// Kafka's arithmetic, wrapping included. A record without a timestamp passes.
+    #[inline]
+    fn takes(&self, timestamp: i64) -> bool {
+        let age = self.now.wrapping_sub(timestamp);
+        timestamp == -1 || (age <= self.before_max_ms && age.wrapping_neg() <= self.after_max_ms)
+    }
 }
 
 /// Walks over records that arrive piece by piece, cut anywhere, and keeps nothing of them. A record that lies within one piece is read in place.
@@ -270,6 +327,11 @@ impl Walk {
         self.seen
     }
 
+    /// All records were read.
+    pub(super) fn complete(&self) -> bool {
+        self.seen == self.rules.count
+    }
+
     /// A walk from the start, over the same records.
     pub(super) fn again(self) -> Self {
         Self::new(self.rules)
@@ -318,8 +380,12 @@ impl Walk {
             else {
                 break;
             };
-            let record = read_record(body)?;
-            self.record(record.timestamp_delta, record.offset_delta, record.key.is_some())?;
+            if let Some((timestamp_delta, offset_delta, has_key)) = read_plain_record(body) {
+                self.record(timestamp_delta, offset_delta, has_key)?;
+            } else {
+                let record = read_record(body)?;
+                self.record(record.timestamp_delta, record.offset_delta, record.key.is_some())?;
+            }
             piece = fields.rest;
         }
         Ok(piece)
@@ -429,10 +495,10 @@ impl Walk {
         self.max_timestamp = self.max_timestamp.max(timestamp);
         if self.rules.keys && !has_key {
             self.refuse(RecordFaultKind::NoKey);
-        } else if let Some((from, to)) = self.rules.timestamps
-            && timestamp != -1
-            && !(from..=to).contains(&timestamp)
+        } else if let Some(near) = self.rules.timestamps
+            && !near.takes(timestamp)
         {
+            let (from, to) = (near.now.saturating_sub(near.before_max_ms), near.now.saturating_add(near.after_max_ms));
             self.refuse(RecordFaultKind::Timestamp { timestamp, from, to });
         }
         self.seen += 1;

@@ -9,7 +9,16 @@ use std::io::Write;
 pub(super) struct Unfolder {
     held: Option<Held>,
     at: usize,
-    inside: bool,
+    place: Place,
+}
+
+/// What comes next in the input.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Place {
+    #[default]
+    Header,
+    Deflate,
+    Trailer,
 }
 
 #[derive(Debug)]
@@ -22,7 +31,7 @@ struct Held {
 impl Unfolder {
     pub(super) fn begin(&mut self) {
         self.at = 0;
-        self.inside = false;
+        self.place = Place::Header;
         self.held.get_or_insert_with(|| Held {
             inflate: Decompress::new(false),
             crc: Crc::new(),
@@ -32,7 +41,20 @@ impl Unfolder {
 
     pub(super) fn next(&mut self, input: &[u8]) -> Result<Piece<'_>, CompressFault> {
         let held = self.held.as_mut().expect("begin comes before next");
-        if !self.inside {
+        if self.place == Place::Trailer {
+            // Looked at after the last bytes were given, as Java does: a broken record is found before a wrong checksum.
+            let trailer: [u8; 8] = input.get(self.at..self.at + 8).ok_or(EARLY)?.try_into().expect("eight bytes");
+            let [a, b, c, d, e, f, g, h] = trailer;
+            if u32::from_le_bytes([a, b, c, d]) != held.crc.sum() {
+                return Err(fault("the CRC does not fit"));
+            }
+            if u32::from_le_bytes([e, f, g, h]) != held.crc.amount() {
+                return Err(fault("the length does not fit"));
+            }
+            self.at += 8;
+            self.place = Place::Header;
+        }
+        if self.place == Place::Header {
             // Another member may follow the first one. What is none is ignored, as Java does.
             match header_bytes(&input[self.at..]) {
                 Ok(bytes) => self.at += bytes,
@@ -41,7 +63,7 @@ impl Unfolder {
             }
             held.inflate.reset(false);
             held.crc.reset();
-            self.inside = true;
+            self.place = Place::Deflate;
         }
         let (taken, given) = (held.inflate.total_in(), held.inflate.total_out());
         let status = held
@@ -52,19 +74,7 @@ impl Unfolder {
         let given = (held.inflate.total_out() - given) as usize;
         held.crc.update(&held.out[..given]);
         match status {
-            Status::StreamEnd => {
-                let trailer: [u8; 8] =
-                    input.get(self.at..self.at + 8).ok_or(EARLY)?.try_into().expect("eight bytes were taken");
-                let [a, b, c, d, e, f, g, h] = trailer;
-                if u32::from_le_bytes([a, b, c, d]) != held.crc.sum() {
-                    return Err(fault("the CRC does not fit"));
-                }
-                if u32::from_le_bytes([e, f, g, h]) != held.crc.amount() {
-                    return Err(fault("the length does not fit"));
-                }
-                self.at += 8;
-                self.inside = false;
-            }
+            Status::StreamEnd => self.place = Place::Trailer,
             Status::Ok | Status::BufError if given == 0 && self.at == input.len() => return Err(EARLY),
             Status::BufError if given == 0 => return Err(fault("the deflate stream makes no progress")),
             Status::Ok | Status::BufError => {}

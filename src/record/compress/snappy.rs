@@ -98,11 +98,8 @@ impl Unfolder {
     }
 
     fn stream_header(&mut self, input: &[u8]) -> Result<(), CompressFault> {
-        let header = input.get(self.at..self.at + STREAM_HEADER_BYTES).ok_or(EARLY)?;
-        let version: [u8; 4] = header[8..12].try_into().expect("four bytes were taken");
-        if i32::from_be_bytes(version) < 1 {
-            return Err(fault("the stream has an unknown version"));
-        }
+        // Kafka takes any version.
+        input.get(self.at..self.at + STREAM_HEADER_BYTES).ok_or(EARLY)?;
         self.at += STREAM_HEADER_BYTES;
         self.stream = true;
         Ok(())
