@@ -534,7 +534,10 @@ impl Broker {
         if round % 4 != 3 {
             command.args(SMALL_JOURNAL);
         }
-        command.args(env::var("CORETIDE_KILL9_ARGS").unwrap_or_default().split_whitespace());
+        // The broker takes its settings from such variables, and refuses those that it does not know.
+        for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CORETIDE_")) {
+            command.env_remove(name);
+        }
         let child = command
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("a descriptor is left"))

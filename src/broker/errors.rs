@@ -105,7 +105,9 @@ impl From<CommandError> for Refusal {
         match error {
             CommandError::Refused(fault) => fault.into(),
             CommandError::Stopping => ErrorCode::NotController.into(),
-            CommandError::TooLarge { .. } => Refusal { message: Some(error.to_string().into()), ..ErrorCode::InvalidRequest.into() },
+            CommandError::TooLarge { .. } => {
+                Refusal { message: Some(error.to_string().into()), ..ErrorCode::InvalidRequest.into() }
+            }
         }
     }
 }

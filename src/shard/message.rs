@@ -167,7 +167,9 @@ pub enum CommandError {
     #[error(transparent)]
     Refused(CommandFault),
     /// It does not fit the metadata journal.
-    #[error("a command of {bytes} bytes is larger than the {COMMAND_BYTES_MAX} that the metadata log takes; ask for less at a time")]
+    #[error(
+        "a command of {bytes} bytes is larger than the {COMMAND_BYTES_MAX} that the metadata log takes; ask for less at a time"
+    )]
     TooLarge {
         /// How large it is.
         bytes: usize,
