@@ -344,8 +344,7 @@ async fn recover(core: &Core, drive: &Drive, checkpoint: &LogCheckpoint) {
         TailPiece::Page { .. } => true,
     };
     let pieces = journal.iter().map(|(_, piece)| piece.clone()).filter(below).collect();
-    let guard = checkpoint.active.and_then(|active| active.tail_guard);
-    let recovering = Recovering { oldest_seq: core.0.oldest.get(), guard, pieces };
+    let recovering = Recovering { oldest_seq: core.0.oldest.get(), guard: None, pieces };
     drive.recover_tail(core, LOG, &recovering).await.expect("recovery");
     for (_, piece) in journal {
         match piece {

@@ -196,7 +196,8 @@ mod tests {
                 wrong[bytes / 2] ^= 0x10;
                 let at = (bytes / 2 / BLOCK_BYTES * BLOCK_BYTES) as u64;
                 prop_assert_eq!(verify(PLACE, 0, &wrong, &out, tail).map_err(|(position, _)| position), Err(at));
-                prop_assert!(verify(Place { log: LogId(9), ..PLACE }, 0, &data, &out, tail).is_err());
+                let other = Place { log: LogId(9), ..PLACE };
+                prop_assert!(verify(other, 0, &data, &out, tail).is_err());
                 prop_assert!(verify(PLACE, 1, &data, &out, tail).is_err());
             }
         }

@@ -92,6 +92,8 @@ pub struct Log {
     flushing: Option<Option<u64>>,
     /// The guard of the page that is being written again.
     rewriting: Option<u64>,
+    /// The guard of the last page as the checkpoint had it; means something only to the recovery of the journal of that time.
+    checkpointed_guard: Option<u64>,
     hints: [Option<Hint>; HINTS],
     next_hint: usize,
 }
@@ -166,6 +168,7 @@ impl Log {
             needed_seq: None,
             flushing: None,
             rewriting: None,
+            checkpointed_guard: checkpoint.active.and_then(|active| active.tail_guard),
             hints: [None; HINTS],
             next_hint: 0,
         }
@@ -701,6 +704,11 @@ impl Log {
         Flushed { log: self.spec.id, drained: self.flushed.drained, needed_seq: self.needed_seq }
     }
 
+    /// The guard of the last page as the checkpoint had it, for recovery.
+    pub fn checkpointed_guard(&self) -> Option<u64> {
+        self.checkpointed_guard
+    }
+
     /// Recovery has put the last page in order: its bytes, and the journal sequence that covers them, if any.
     pub fn recovered(&mut self, tail: TailBytes, guard: Option<u64>) {
         if let Some(active) = &mut self.active {
@@ -816,3 +824,181 @@ pub fn time_position(segment: &ActiveSegment) -> u64 {
 
 /// Readers of history whose place is remembered per log.
 const HINTS: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn log(options: LogOptions) -> Log {
+        let (topic, topic_id, root) = ("t".into(), TopicId::ZERO, PathBuf::from("r"));
+        Log::new(LogSpec { id: LogId(1), topic, topic_id, partition: PartitionIndex(0), root, options })
+    }
+
+    fn batch(base: i64, count: i64, bytes: usize, seq: u64) -> CachedBatch {
+        let slices = SmallVec::from_iter([Bytes::from(vec![base as u8; bytes])]);
+        let (base, last) = (Offset(base), Offset(base + count - 1));
+        CachedBatch { base, last, epoch: LeaderEpoch(0), max_timestamp: Timestamp(base.0 * 10), seq, slices }
+    }
+
+    /// Carries out the steps of a drain without a disk.
+    fn drain(log: &mut Log, up_to: Offset) -> Vec<&'static str> {
+        let mut steps = Vec::new();
+        assert!(log.begin_drain());
+        loop {
+            match log.next_step(up_to, Timestamp(0)) {
+                Step::Done => break,
+                Step::Seal(step) => {
+                    log.sealed(&step.after);
+                    steps.push("seal");
+                }
+                Step::Create(step) => {
+                    log.created(&step, Timestamp(0));
+                    steps.push("create");
+                }
+                Step::Write(step) => {
+                    let guard = step.rewritten_page().and(step.before.tail_guard);
+                    log.rewriting(guard);
+                    log.written(&step, guard, 0, Bytes::new());
+                    steps.push("write");
+                }
+            }
+        }
+        log.end_drain();
+        steps
+    }
+
+    fn cached(plan: ReadPlan) -> Vec<u8> {
+        match plan {
+            ReadPlan::Cached(slices) => slices.concat(),
+            ReadPlan::Empty => Vec::new(),
+            ReadPlan::Disk(range) => panic!("the disk was asked: {range:?}"),
+        }
+    }
+
+    proptest! {
+        /// Whatever is pushed, drained and evicted: what is not drained is read from memory, whole batches, within the bounds; the rest is on disk.
+        #[test]
+        fn any_order_of_pushes_drains_and_evictions_reads_the_same(
+            steps in proptest::collection::vec((0u8..6, 1i64..5, 1usize..3000), 1..60),
+            offset in 0i64..200,
+            max_bytes in 0usize..10_000,
+        ) {
+            let mut log = log(LogOptions { segment_bytes: 20_000, ..LogOptions::default() });
+            let (mut all, mut end, mut evicted) = (Vec::new(), 0, 0);
+            for (seq, (what, count, bytes)) in (1..).zip(steps) {
+                match what {
+                    0..=3 => {
+                        let batch = batch(end, count, bytes, seq);
+                        all.push(batch.clone());
+                        log.push(batch);
+                        end += count;
+                    }
+                    4 => drop(drain(&mut log, Offset(end - count))),
+                    _ => {
+                        log.evict_through(seq.saturating_sub(count as u64));
+                        evicted = evicted.max(seq.saturating_sub(count as u64));
+                    }
+                }
+            }
+            let undrained: u64 = all.iter().filter(|batch| batch.base >= log.drained()).map(|batch| batch.bytes() as u64).sum();
+            prop_assert_eq!(log.undrained_bytes(), undrained);
+            prop_assert!(log.segments().all(|segment| segment.bytes <= 20_000));
+            prop_assert_eq!(log.needed_seq(), all.first().map(|batch| batch.seq), "nothing was flushed");
+            let first_cached = log.cache.first().unwrap_or(Offset(end));
+            prop_assert!(first_cached <= log.drained());
+            prop_assert!(all.iter().all(|batch| batch.seq <= evicted || batch.base >= first_cached), "evicted too much");
+            let wanted: Vec<&CachedBatch> = all.iter().filter(|batch| batch.last >= Offset(offset)).collect();
+            match log.read_plan(Offset(offset), max_bytes, true, Offset(end)) {
+                ReadPlan::Empty => prop_assert!(wanted.is_empty()),
+                ReadPlan::Disk(range) => {
+                    prop_assert!(Offset(offset) < first_cached && range.base <= Offset(offset) && Offset(offset) < range.next);
+                }
+                ReadPlan::Cached(slices) => {
+                    let mut bytes = 0;
+                    let fits = wanted.iter().take_while(|batch| {
+                        bytes += batch.bytes();
+                        bytes <= max_bytes || bytes == batch.bytes()
+                    });
+                    let expected: Vec<u8> = fits.flat_map(|batch| batch.slices.concat()).collect();
+                    prop_assert!(slices.concat() == expected);
+                }
+            }
+            let available = log.available(Offset(offset), Offset(end));
+            prop_assert_eq!(available > 0, !wanted.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_read_stays_below_its_bound_and_takes_one_batch_at_least_only_when_asked() {
+        let mut log = log(LogOptions::default());
+        (0..4).for_each(|place| log.push(batch(place * 10, 10, 100, 1)));
+        assert_eq!(
+            cached(log.read_plan(Offset(15), 1000, true, Offset(30))).len(),
+            200,
+            "from the middle of a batch, below 30"
+        );
+        assert_eq!(cached(log.read_plan(Offset(15), 99, false, Offset(30))).len(), 0);
+        assert_eq!(cached(log.read_plan(Offset(15), 99, true, Offset(30))).len(), 100);
+        assert_eq!(cached(log.read_plan(Offset(30), 1000, true, Offset(30))).len(), 0);
+        log.set_log_start(Offset(20));
+        assert_eq!(cached(log.read_plan(Offset(15), 1000, true, Offset(30))).len(), 0, "deleted");
+    }
+
+    #[test]
+    fn a_drain_creates_writes_and_rolls() {
+        let mut log = log(LogOptions { segment_bytes: 250, ..LogOptions::default() });
+        (0..5).for_each(|place| log.push(batch(place * 10, 10, 100, 1)));
+        assert_eq!(
+            drain(&mut log, Offset(45)),
+            ["create", "write", "seal", "create", "write", "seal", "create", "write"]
+        );
+        let segments: Vec<_> =
+            log.segments().map(|segment| (segment.base.0, segment.bytes, segment.max_timestamp.0)).collect();
+        assert_eq!(segments, [(0, 200, 100), (20, 200, 300), (40, 100, 400)]);
+        assert!(drain(&mut log, Offset(i64::MAX)).is_empty());
+    }
+
+    /// A flush that began before a page was written again does not cover that write: the page's guard is needed on.
+    #[test]
+    fn a_guard_is_needed_until_a_later_flush() {
+        let mut log = log(LogOptions::default());
+        log.push(batch(0, 1, 100, 5));
+        drain(&mut log, Offset(1));
+        let flush = log.begin_flush().expect("something to flush");
+        log.push(batch(1, 1, 100, 9));
+        drain(&mut log, Offset(2));
+        assert_eq!(log.finish_flush(flush.mark).needed_seq, Some(5), "the page holds batch 0, whose block is 5");
+        let flush = log.begin_flush().expect("something to flush");
+        assert_eq!(log.finish_flush(flush.mark).needed_seq, None);
+        assert!(log.begin_flush().is_none());
+    }
+
+    /// What a checkpoint says is what was flushed, not what was written since.
+    #[test]
+    fn a_checkpoint_lags_behind_the_drain() {
+        let mut log = log(LogOptions { segment_bytes: 150, ..LogOptions::default() });
+        log.push(batch(0, 1, 100, 5));
+        drain(&mut log, Offset(1));
+        let flush = log.begin_flush().expect("something to flush");
+        log.push(batch(1, 1, 100, 6));
+        drain(&mut log, Offset(2));
+        log.finish_flush(flush.mark);
+        let checkpoint = log.checkpoint();
+        assert_eq!((checkpoint.drained, checkpoint.sealed.len()), (Offset(1), 0));
+        assert_eq!(checkpoint.active.map(|active| (active.base, active.bytes)), Some((Offset(0), 100)));
+    }
+
+    #[test]
+    fn an_epoch_without_records_gives_way() {
+        let mut log = log(LogOptions::default());
+        log.push(batch(0, 1, 100, 1));
+        for epoch in 1..4 {
+            log.start_epoch(LeaderEpoch(epoch), Offset(1));
+        }
+        log.start_epoch(LeaderEpoch(2), Offset(1));
+        assert_eq!(log.epochs(), [(LeaderEpoch(0), Offset(0)), (LeaderEpoch(3), Offset(1))]);
+        assert_eq!(log.take_epochs().as_deref(), Some("0\n2\n0 0\n3 1\n"));
+        assert_eq!(log.take_epochs(), None);
+    }
+}

@@ -20,7 +20,7 @@ use crate::storage::{CachedBatch, StorageError};
 pub struct Recovering {
     /// Sequence of the oldest accepted block. A page that was guarded before the crash and whose guard is not older may be written again as it is.
     pub oldest_seq: u64,
-    /// The guard in the log's checkpoint ([`ActiveSegment::tail_guard`]).
+    /// The guard of the last page, when the caller knows better than the log's checkpoint ([`crate::storage::Log::checkpointed_guard`]).
     pub guard: Option<u64>,
     /// What the journal still holds of the log below its checkpointed offset, in journal order.
     pub pieces: Vec<TailPiece>,
@@ -56,8 +56,9 @@ impl Drive {
         log: LogId,
         recovering: &Recovering,
     ) -> Result<(), StorageError> {
-        let found = host.with_log(log, |log| (log.active().copied(), log.directory(), log.drained()));
-        let Some((active, directory, drained)) = found else { return Ok(()) };
+        let found =
+            host.with_log(log, |log| (log.active().copied(), log.directory(), log.drained(), log.checkpointed_guard()));
+        let Some((active, directory, drained, guard)) = found else { return Ok(()) };
         let io = &self.inner.io;
         self.inner.files.forget(log);
         if !io.is_dir(&directory).await.map_err(StorageError::read(&directory))? {
@@ -78,7 +79,7 @@ impl Drive {
         let Some(active) = active else { return Ok(()) };
         let target = Target { log, directory, base: active.base };
         self.cut(&target, &active).await?;
-        let (tail, guard) = self.mend(&target, &active, drained, recovering).await?;
+        let (tail, guard) = self.mend(&target, &active, drained, recovering, recovering.guard.or(guard)).await?;
         host.with_log(log, |log| log.recovered(tail, guard));
         Ok(())
     }
@@ -115,6 +116,7 @@ impl Drive {
         active: &ActiveSegment,
         drained: Offset,
         recovering: &Recovering,
+        guard: Option<u64>,
     ) -> Result<(Bytes, Option<u64>), StorageError> {
         let page = active.tail_page();
         if page == active.bytes {
@@ -123,7 +125,7 @@ impl Drive {
         let mended = page_from_journal(active, drained, &recovering.pieces);
         let guard = match &mended {
             Some((_, seq)) => Some(*seq),
-            None => recovering.guard.filter(|guard| *guard >= recovering.oldest_seq),
+            None => guard.filter(|guard| *guard >= recovering.oldest_seq),
         };
         let damage = match self.read_tail(target, active).await {
             Ok(tail) => return Ok((tail, guard)),
