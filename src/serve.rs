@@ -80,7 +80,6 @@ fn options(settings: &Settings, cores: usize) -> Result<Options, Refusal> {
             num_partitions: kafka.num_partitions,
             topic_defaults: kafka.topic_defaults,
             fetch_bytes_max: kafka.fetch_max_bytes,
-            request_bytes_max: kafka.socket_request_max_bytes,
         },
         on_failure: Arc::new(|error| {
             eprintln!("coretide: {error}\n  {}", Exit::DiskFailed.remedy());

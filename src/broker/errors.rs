@@ -106,7 +106,7 @@ impl From<CommandError> for Refusal {
             CommandError::Refused(fault) => fault.into(),
             CommandError::Stopping => ErrorCode::NotController.into(),
             CommandError::TooLarge { .. } => {
-                Refusal { message: Some(error.to_string().into()), ..ErrorCode::InvalidRequest.into() }
+                Refusal { message: Some(error.to_string()), ..ErrorCode::InvalidRequest.into() }
             }
         }
     }

@@ -32,7 +32,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::base::limits::REQUEST_BYTES_MAX;
 use crate::base::{Mono, NodeId, TopicId};
 use crate::cluster::{Image, Topic, TopicSettings};
 use crate::protocol::{ErrorCode, Str};
@@ -55,8 +54,6 @@ pub struct Options {
     pub topic_defaults: TopicSettings,
     /// Bytes of records in one Fetch response at most, whatever the client asks (`fetch.max.bytes`).
     pub fetch_bytes_max: i32,
-    /// Bytes of a Produce frame at most (`socket.request.max.bytes`).
-    pub request_bytes_max: usize,
 }
 
 impl Default for Options {
@@ -68,7 +65,6 @@ impl Default for Options {
             num_partitions: 1,
             topic_defaults: TopicSettings::default(),
             fetch_bytes_max: 55 << 20,
-            request_bytes_max: REQUEST_BYTES_MAX,
         }
     }
 }

@@ -64,9 +64,10 @@ impl Connection {
         }
     }
 
-    /// Reads requests and has them handled, until the peer or the broker ends it. The writer must run beside it.
-    pub async fn read_requests(&self, io: &Io, broker: &Rc<Broker>, buffers: &Buffers) {
-        let end = self.take_up_all(io, broker, buffers).await;
+    /// Reads requests and has them handled, until the peer or the broker ends it. The writer must run beside it. A Produce may have
+    /// `request_bytes_max` bytes.
+    pub async fn read_requests(&self, io: &Io, broker: &Rc<Broker>, buffers: &Buffers, request_bytes_max: usize) {
+        let end = self.take_up_all(io, broker, buffers, request_bytes_max).await;
         match end {
             Ok(()) | Err(InboxEnd::Closed) => {}
             Err(end) => tracing::debug!(peer = %self.peer.address, reason = %end, "connection ended"),
@@ -86,10 +87,16 @@ impl Connection {
         self.stream.shutdown();
     }
 
-    async fn take_up_all(&self, io: &Io, broker: &Rc<Broker>, buffers: &Buffers) -> Result<(), InboxEnd> {
+    async fn take_up_all(
+        &self,
+        io: &Io,
+        broker: &Rc<Broker>,
+        buffers: &Buffers,
+        request_bytes_max: usize,
+    ) -> Result<(), InboxEnd> {
         let mut inbox = Inbox::new();
         let limits = FrameLimits {
-            any: broker.options().request_bytes_max.max(catalogue::FRAME_BYTES_MIN),
+            any: request_bytes_max.max(catalogue::FRAME_BYTES_MIN),
             every: catalogue::FRAME_BYTES_MIN,
             of: catalogue::frame_bytes_max,
         };

@@ -78,7 +78,9 @@ impl Core {
     /// One connection from its first byte to its last answer.
     async fn one(self: Rc<Self>, connection: Rc<Connection>) {
         let (core, reader) = (self.clone(), connection.clone());
-        self.io.spawn(async move { reader.read_requests(&core.io, &core.broker, &core.buffers).await });
+        self.io.spawn(async move {
+            reader.read_requests(&core.io, &core.broker, &core.buffers, core.options.request_bytes_max).await
+        });
         connection.write_answers(&self.io).await;
     }
 

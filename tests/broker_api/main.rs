@@ -1,0 +1,27 @@
+//! The broker through its public door: real sockets, a broker inside the test's process.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input; // what a peer may send that it should not
+mod fetching; // sessions, limits, waiting
+mod producing; // acks, order, sequences, batches that are refused
+mod topics; // making, describing and deleting them; offsets; ids
+
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+
+use support::node::{Node, Wire};
+
+/// A connection to a broker on two cores that all tests of this program share. Each test has topics of its own.
+fn connect() -> Wire {
+    static ADDRESS: OnceLock<SocketAddr> = OnceLock::new();
+    let address = ADDRESS.get_or_init(|| {
+        let node = Node::with("broker-api", 2, |_| {});
+        let address = node.address;
+        // It ends with the process.
+        std::mem::forget(node);
+        address
+    });
+    Wire::connect(*address)
+}
