@@ -343,6 +343,7 @@ fn a_crash_is_seen_by_its_peers_and_cores_may_change() {
     }
 }
 
+/// Pieces that a cut held back once tried again each at its own time, and whoever came first after the healing overtook the others.
 #[test]
 fn machines_are_cut_off_and_hear_each_other_again() {
     let world = world(5);
@@ -421,10 +422,10 @@ fn the_clock_on_the_wall_jumps() {
     let world = world(1);
     let machine = world.process("machine");
     let (wall, mono) = world.run(machine, |io| async move { (io.wall_clock(), io.now()) });
-    world.jump_clock(machine, -3_600_000);
+    world.jump_clock(machine, -600_000);
     world.run(machine, move |io| async move {
-        assert!(io.wall_clock().0 < wall.0 - 3_000_000 && io.now() > mono);
-        io.sleep(Duration::from_secs(7200)).await;
+        assert!(io.wall_clock().0 < wall.0 - 500_000 && io.now() > mono);
+        io.sleep(Duration::from_secs(1200)).await;
         assert!(io.wall_clock() > wall);
     });
 }

@@ -333,7 +333,7 @@ impl Disk {
             let inode = state.resolve(&path)?;
             state.try_file(inode)?;
             let (parent, name) = state.parent(&path)?;
-            state.take_name(parent, &name);
+            state.take_name(parent, name);
             Ok(())
         };
         self.later(work).wait().await
@@ -346,7 +346,7 @@ impl Disk {
             let inode = state.resolve(&path)?;
             let (parent, name) = state.parent(&path)?;
             state.empty(inode)?;
-            state.take_name(parent, &name);
+            state.take_name(parent, name);
             Ok(())
         };
         self.later(work).wait().await
@@ -891,7 +891,7 @@ fn survive(durable: &mut Content, op: FileOp, loss: Loss, random: &mut Random, c
                 let lives = if fate == 6 {
                     (number as u64) < first
                 } else {
-                    (first ^ number as u64 / 8).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 63 == 0
+                    (first ^ (number as u64 / 8)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 63 == 0
                 };
                 if lives {
                     durable.write(pos + (number * SECTOR_BYTES) as u64, sector);

@@ -96,14 +96,16 @@ struct End {
     peer_address: SocketAddr,
     /// Gone when the other end was closed.
     peer: EndId,
+    /// Known once the connection has come about, and longer than the peer lives.
+    peer_machine: Option<Machine>,
     arrived: VecDeque<Bytes>,
     arrived_bytes: usize,
     /// On the way to this end.
     coming_bytes: usize,
     /// Nothing arrives before this, so that order is kept.
     next_arrival: u64,
-    /// What a cut held back comes at this time, and nothing overtakes it.
-    held_until: u64,
+    /// What a cut holds back, in order; nothing overtakes it.
+    held: VecDeque<Event>,
     /// The peer's last byte has arrived.
     ended: bool,
     /// This end will send no more.
@@ -115,10 +117,26 @@ struct End {
 }
 
 enum Event {
-    Connect { client: EndId, to: SocketAddr, machine: Machine, answer: Arc<Mutex<Answer>> },
-    Arrive { to: EndId, bytes: Bytes },
-    End { to: EndId },
-    TimeOut { answer: Arc<Mutex<Answer>> },
+    Connect {
+        client: EndId,
+        to: SocketAddr,
+        machine: Machine,
+        answer: Arc<Mutex<Answer>>,
+    },
+    Arrive {
+        to: EndId,
+        bytes: Bytes,
+    },
+    End {
+        to: EndId,
+    },
+    TimeOut {
+        answer: Arc<Mutex<Answer>>,
+    },
+    /// Whether what is held back for this end may come now.
+    Retry {
+        to: EndId,
+    },
 }
 
 #[derive(Default)]
@@ -295,11 +313,12 @@ impl State {
             local,
             peer_address,
             peer: 0,
+            peer_machine: None,
             arrived: VecDeque::new(),
             arrived_bytes: 0,
             coming_bytes: 0,
             next_arrival: 0,
-            held_until: 0,
+            held: VecDeque::new(),
             ended: false,
             finished: false,
             broken: false,
@@ -337,10 +356,19 @@ impl State {
                 reply(&answer, outcome, wakers);
             }
             Event::TimeOut { answer } => reply(&answer, Err(io::ErrorKind::TimedOut.into()), wakers),
-            Event::Arrive { to, bytes } => {
-                if let Some(later) = self.delayed_by_cut(to, now) {
-                    return self.plan(later, Event::Arrive { to, bytes });
+            Event::Arrive { to, .. } | Event::End { to } if self.is_held(to) => {
+                let end = self.ends.get_mut(&to).expect("what is held is there");
+                end.held.push_back(event);
+                if end.held.len() == 1 {
+                    self.plan(now + CUT_RETRY_NANOS, Event::Retry { to });
                 }
+            }
+            Event::Retry { to } if self.is_cut_off(to) => self.plan(now + CUT_RETRY_NANOS, Event::Retry { to }),
+            Event::Retry { to } => {
+                let held = self.ends.get_mut(&to).map(|end| std::mem::take(&mut end.held));
+                held.into_iter().flatten().for_each(|event| self.happen(event, now, wakers));
+            }
+            Event::Arrive { to, bytes } => {
                 if self.random.one_in(self.options.break_one_in) {
                     return self.break_both(to, wakers);
                 }
@@ -352,9 +380,6 @@ impl State {
                 wakers.extend(end.reader.take());
             }
             Event::End { to } => {
-                if let Some(later) = self.delayed_by_cut(to, now) {
-                    return self.plan(later, Event::End { to });
-                }
                 let Some(end) = self.ends.get_mut(&to) else { return };
                 end.ended = true;
                 wakers.extend(end.reader.take());
@@ -362,22 +387,24 @@ impl State {
         }
     }
 
-    /// What meets a cut tries again later, and what comes behind it waits as long.
-    fn delayed_by_cut(&mut self, to: EndId, now: u64) -> Option<u64> {
-        let end = self.ends.get(&to)?;
-        let cut = self.ends.get(&end.peer).is_some_and(|peer| self.is_cut(end.machine, peer.machine));
-        let end = self.ends.get_mut(&to)?;
-        if cut {
-            end.held_until = now + CUT_RETRY_NANOS;
-        }
-        (now < end.held_until).then_some(end.held_until)
+    fn is_cut_off(&self, id: EndId) -> bool {
+        let Some(end) = self.ends.get(&id) else { return false };
+        end.peer_machine.is_some_and(|peer| self.is_cut(end.machine, peer))
+    }
+
+    /// Whether what comes to this end must wait: it is cut off, or something before it waits.
+    fn is_held(&self, id: EndId) -> bool {
+        self.is_cut_off(id) || self.ends.get(&id).is_some_and(|end| !end.held.is_empty())
     }
 
     fn join(&mut self, client: EndId, to: SocketAddr, machine: Machine, wakers: &mut Vec<Waker>) -> io::Result<()> {
         let Some(asking) = self.ends.get(&client) else { return Ok(()) };
-        let server = self.add_end(machine, to, asking.local);
-        self.ends.get_mut(&server).expect("just added").peer = client;
-        self.ends.get_mut(&client).expect("just seen").peer = server;
+        let (local, asking_machine) = (asking.local, asking.machine);
+        let server = self.add_end(machine, to, local);
+        let end = self.ends.get_mut(&server).expect("just added");
+        (end.peer, end.peer_machine) = (client, Some(asking_machine));
+        let end = self.ends.get_mut(&client).expect("just seen");
+        (end.peer, end.peer_machine) = (server, Some(machine));
         self.counts.connections += 1;
         let any = SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), to.port());
         let address = if self.listeners.contains_key(&to) { to } else { any };
@@ -512,7 +539,7 @@ impl Listener {
         poll_fn(|cx| {
             let mut state = self.net.lock();
             let Some(listener) = state.listeners.get_mut(&self.address) else { return Poll::Pending };
-            while let Some(id) = listener.waiting.pop_front() {
+            if let Some(id) = listener.waiting.pop_front() {
                 if let Some(end) = state.ends.get(&id) {
                     let peer = end.peer_address;
                     let end = OpenEnd { net: self.net.clone(), id };
