@@ -459,7 +459,7 @@ async fn a_full_mailbox_makes_its_senders_wait(io: Io, _: PathBuf) {
     // A sender that gives up waiting does not keep the others from their turn.
     {
         let mut gives_up = pin!(sender.send((8, 8)));
-        poll_fn(|cx| Poll::Ready(assert!(gives_up.as_mut().poll(cx).is_pending()))).await;
+        assert!(poll_fn(|cx| Poll::Ready(gives_up.as_mut().poll(cx).is_pending())).await);
     }
     let mut next = [0; 5];
     for _ in 0..100 {
