@@ -14,4 +14,5 @@ pub mod protocol;
 pub mod record;
 pub mod serve;
 pub mod shard;
+pub mod sim;
 pub mod storage;

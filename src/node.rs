@@ -229,6 +229,12 @@ async fn lead(io: Io, seat: Seat, chief: Chief, options: Options) {
         io.spawn(net::accept(io.clone(), listener, number, door.clone(), turn.clone(), net));
     }
     announce(Ok(started));
+    let (sweeper, image) = (shard.clone(), shard.image());
+    io.spawn(async move {
+        if let Err(error) = sweeper.sweep_deleted(&image).await {
+            tracing::warn!("directories of deleted topics stay until the next start: {error}");
+        }
+    });
     asked_to_stop(&io, stop).await;
     let (patient, impatience) = (io.clone(), options.on_impatience.clone());
     io.spawn(async move {
@@ -276,7 +282,9 @@ async fn begin(
         cores: cores.len() as u16,
         cluster_id: options.cluster_id.clone(),
     };
+    tracing::debug!("the directory is locked, the addresses are bound");
     let mut booted = shard::boot(io, &options.layout, &identity, &options.shard, failure(options)).await?;
+    tracing::debug!(summary = ?booted.summary, "the directory is in order");
     let mut seeds = std::mem::take(&mut booted.cores).into_iter();
     let mine = seeds.next().expect("a node has a core");
     for (core, seed) in cores[1..].iter().zip(seeds) {
@@ -284,6 +292,7 @@ async fn begin(
     }
     let start = Start { seat, seed: mine, options: options.shard.clone(), on_failure: failure(options) };
     let shard = Shard::start(io, start, Some(&booted)).await?;
+    tracing::debug!("core 0 is ready");
     for _ in 1..cores.len() {
         match notes.recv().await {
             Some(Note::Ready(ready)) => ready?,
@@ -312,10 +321,16 @@ async fn lock_directory(io: &Io, dir: &std::path::Path) -> Result<crate::io::Fil
     }
 }
 
+/// Ends with a signal, or with a word from whoever started the node. Nobody there to say it is not a word.
 async fn asked_to_stop(io: &Io, mut stop: Receiver<()>) {
-    let (mut signal, mut stop) = (std::pin::pin!(io.signal()), std::pin::pin!(stop.recv()));
+    let told = async {
+        if stop.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let (mut signal, mut told) = (std::pin::pin!(io.signal()), std::pin::pin!(told));
     std::future::poll_fn(|context| {
-        if signal.as_mut().poll(context).is_ready() || stop.as_mut().poll(context).is_ready() {
+        if signal.as_mut().poll(context).is_ready() || told.as_mut().poll(context).is_ready() {
             return std::task::Poll::Ready(());
         }
         std::task::Poll::Pending

@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::broker;
 use crate::cli::{Exit, Refusal};
 use crate::config::{ListenerSettings, Settings, show_size};
-use crate::io::uring::host::{self, Signals};
-use crate::io::uring::{Cores, HostFault};
+use crate::io::uring::host::{self, Signals, Volume, WriteCost};
+use crate::io::uring::{Cores, HostRefusal};
 use crate::net;
 use crate::node::{Broker, Listen, Options, StartError, Started};
 use crate::shard::{self, BootError, Layout};
@@ -20,11 +20,56 @@ use crate::storage::drive::boot::DirectoryError;
 pub fn run(settings: &Settings, signals: Signals, say: impl Fn(&str)) -> Result<(), Refusal> {
     let cpus = cpus(settings)?;
     let options = options(settings, cpus.len())?;
+    let host = look_at_host(settings, &options.layout, cpus.len())?;
     let cores = Cores { signals: Some(Arc::new(signals)), ..Cores::on(cpus.clone()) };
     let broker = Broker::start(&cores, options).map_err(refusal)?;
-    say(&screen(settings, &cpus, broker.started()));
+    say(&screen(settings, &cpus, &host, broker.started()));
     broker.wait().map_err(|fault| refusal(fault.into()))
 }
+
+/// What the opening screen says about the machine.
+struct Host {
+    volume: Volume,
+    cost: WriteCost,
+}
+
+/// Refuses what would fail later, or would fail to keep what it acknowledged.
+fn look_at_host(settings: &Settings, layout: &Layout, cores: usize) -> Result<Host, Refusal> {
+    let fault = |refused: HostRefusal| Refusal::new(exit_of_host(&refused), refused.to_string());
+    host::check(cores).map_err(fault)?;
+    host::make_directory(&layout.data).map_err(fault)?;
+    host::make_directory(&layout.journals).map_err(fault)?;
+    let volume = host::volume(&layout.journals).map_err(fault)?;
+    for directory in [&layout.data, &layout.journals] {
+        let volume = host::volume(directory).map_err(fault)?;
+        if !volume.file_system.is_known_durable() && !settings.allow_unsafe_filesystem {
+            let what = format!(
+                "{} is on {}, which is not known to keep what it was told to flush",
+                directory.display(),
+                volume.file_system
+            );
+            return Err(Refusal::new(Exit::UnknownFileSystem, what));
+        }
+    }
+    let cost = host::measure_durable_write(&layout.journals).map_err(fault)?;
+    let needed = settings.journal_bytes * cores as u64 + DISK_BESIDE_JOURNAL;
+    if volume.free_bytes < needed && !host::has_entries(&layout.journals) {
+        let (free, needed) = (show_size(volume.free_bytes), show_size(needed));
+        let what = format!(
+            "{} has {free} free; the journal of {cores} cores and the first segments need {needed}",
+            layout.journals.display()
+        );
+        return Err(Refusal::new(Exit::NoSpace, what));
+    }
+    Ok(Host { volume, cost })
+}
+
+/// Drained journal that a core keeps for consumers at the tail. More would only be read by consumers that lag, and costs page faults until it
+/// is full.
+const TAIL_CACHE_BYTES_MAX: usize = 128 << 20;
+
+/// Bytes that a new data directory needs beside its journals.
+const DISK_BESIDE_JOURNAL: u64 = 64 << 20;
 
 fn cpus(settings: &Settings) -> Result<Vec<usize>, Refusal> {
     let allowed = host::allowed_cpus().map_err(|fault| refusal(fault.into()))?;
@@ -46,7 +91,7 @@ fn cpus(settings: &Settings) -> Result<Vec<usize>, Refusal> {
 /// The memory budget, and how it is divided: half may be journal that is not drained yet, the rest is for what consumers read at the tail
 /// and for requests on their way in.
 fn options(settings: &Settings, cores: usize) -> Result<Options, Refusal> {
-    let memory = settings.memory.unwrap_or(MEMORY_DEFAULT) as usize / cores;
+    let memory = memory(settings) as usize / cores;
     let journal_bytes = settings.journal_bytes;
     let kafka = &settings.kafka;
     let data = settings.data_dir.clone();
@@ -58,7 +103,7 @@ fn options(settings: &Settings, cores: usize) -> Result<Options, Refusal> {
         cluster_id: settings.cluster_id.as_deref().map(Into::into),
         listeners: settings.listeners.iter().map(listen).collect::<Result<_, _>>()?,
         shard: shard::Options {
-            cache_bytes: memory / 4,
+            cache_bytes: (memory / 4).min(TAIL_CACHE_BYTES_MAX),
             journal_bytes,
             journal_depth: settings.journal_depth,
             topics: kafka.topic_defaults,
@@ -80,6 +125,7 @@ fn options(settings: &Settings, cores: usize) -> Result<Options, Refusal> {
             num_partitions: kafka.num_partitions,
             topic_defaults: kafka.topic_defaults,
             fetch_bytes_max: kafka.fetch_max_bytes,
+            fetch_sessions_max: kafka.fetch_session_slots.div_ceil(cores),
         },
         on_failure: Arc::new(|error| {
             eprintln!("coretide: {error}\n  {}", Exit::DiskFailed.remedy());
@@ -90,6 +136,11 @@ fn options(settings: &Settings, cores: usize) -> Result<Options, Refusal> {
             std::process::exit(i32::from(Exit::Interrupted.code()));
         }),
     })
+}
+
+/// What was set, or half of what the process may use.
+fn memory(settings: &Settings) -> u64 {
+    settings.memory.unwrap_or_else(|| host::memory_bytes().map_or(MEMORY_DEFAULT, |bytes| bytes / 2))
 }
 
 /// Bytes of memory for buffers and caches when the host does not say how much there is.
@@ -109,7 +160,7 @@ fn listen(settings: &ListenerSettings) -> Result<Listen, Refusal> {
     })
 }
 
-fn screen(settings: &Settings, cpus: &[usize], started: &Started) -> String {
+fn screen(settings: &Settings, cpus: &[usize], host: &Host, started: &Started) -> String {
     let Started { addresses, endpoints, cluster_id, summary, took } = started;
     let mut lines = vec![format!("Coretide {}", env!("CARGO_PKG_VERSION"))];
     let mut line = |name: &str, value: String| lines.push(format!("  {name:<12} {value}"));
@@ -118,16 +169,34 @@ fn screen(settings: &Settings, cpus: &[usize], started: &Started) -> String {
         line("listener", format!("listening on {address}, {told}"));
     }
     line("data", settings.data_dir.display().to_string());
+    line("disk", disk_line(host));
     line("node", format!("{} of cluster {cluster_id}", settings.node_id));
     line("cores", format!("{} on CPUs {cpus:?}", cpus.len()));
     line(
         "journal",
         format!("{} per core, {} blocks in flight", show_size(settings.journal_bytes), settings.journal_depth),
     );
-    line("memory", show_size(settings.memory.unwrap_or(MEMORY_DEFAULT)));
+    line("memory", show_size(memory(settings)));
     line("start", start_line(summary, *took));
     lines.push(String::new());
     lines.join("\n")
+}
+
+fn disk_line(host: &Host) -> String {
+    let Host { volume, cost } = host;
+    let device = volume.device_name.as_deref().unwrap_or(&volume.device);
+    let cache = match volume.volatile_cache {
+        Some(true) => ", volatile cache",
+        Some(false) => ", no volatile cache",
+        None => "",
+    };
+    let unverified = if cost.is_plausible() { "" } else { "; unverified: no device is this fast and durable" };
+    format!(
+        "{} on {device}{cache}; a durable 4 KiB write takes {} us by O_DIRECT | O_DSYNC (chosen), {} us by write and fdatasync{unverified}",
+        volume.file_system,
+        cost.dsync.as_micros(),
+        cost.write_then_flush.as_micros()
+    )
 }
 
 fn start_line(summary: &shard::BootSummary, took: Duration) -> String {
@@ -155,19 +224,27 @@ fn refusal(error: StartError) -> Refusal {
         StartError::Boot(BootError::Directory(DirectoryError::Storage(error)) | BootError::Storage(error)) => {
             exit_of_storage(error)
         }
-        StartError::Boot(BootError::Directory(DirectoryError::Foreign { .. })) => Exit::Usage,
+        StartError::Boot(BootError::Directory(DirectoryError::Foreign { .. }) | BootError::OtherCluster { .. }) => {
+            Exit::Usage
+        }
         StartError::Boot(BootError::Directory(DirectoryError::Damaged { .. }) | BootError::Inconsistent { .. }) => {
             Exit::Corrupt
         }
-        StartError::Boot(BootError::Refused(_)) | StartError::CoreLost(_) => Exit::Other,
-        StartError::Host(fault) => exit_of_host(fault),
+        StartError::Boot(BootError::Refused(_)) | StartError::CoreLost(_) | StartError::Host(_) => Exit::Other,
     };
     Refusal::new(exit, error.to_string())
 }
 
-fn exit_of_host(fault: &HostFault) -> Exit {
+fn exit_of_host(fault: &HostRefusal) -> Exit {
     match fault {
-        HostFault::NoCpus | HostFault::Core { .. } => Exit::Other,
+        HostRefusal::KernelTooOld { .. } | HostRefusal::IoUringMissing => Exit::KernelTooOld,
+        HostRefusal::IoUringForbidden { .. } => Exit::IoUringNotPermitted,
+        HostRefusal::LockedMemory { .. } => Exit::LockedMemory,
+        HostRefusal::NoDirectWrites { .. } => Exit::UnknownFileSystem,
+        HostRefusal::DirectoryInUse { .. } => Exit::DataDirectoryInUse,
+        HostRefusal::NoPermission { .. } => Exit::NoPermission,
+        HostRefusal::NoSpace { .. } => Exit::NoSpace,
+        HostRefusal::Refused { source, .. } => exit_of(source),
     }
 }
 

@@ -169,8 +169,7 @@ fn text(settings: &TopicSettings, key: &TopicKey) -> String {
         "segment.ms" => settings.segment_ms.to_string(),
         "index.interval.bytes" => settings.index_interval_bytes.to_string(),
         "segment.index.bytes" => settings.segment_index_bytes.to_string(),
-        "flush.messages" => settings.flush_messages.to_string(),
-        "flush.ms" => settings.flush_ms.to_string(),
+        "flush.messages" => "1".to_owned(),
         "min.insync.replicas" => settings.min_insync_replicas.to_string(),
         // Keys with one possible value have no field.
         _ => key.default.into(),

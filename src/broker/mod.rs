@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::base::limits::FETCH_SESSIONS_PER_CORE_MAX;
 use crate::base::{Mono, NodeId, TopicId};
 use crate::cluster::{Image, Topic, TopicSettings};
 use crate::protocol::{ErrorCode, Str};
@@ -54,6 +55,8 @@ pub struct Options {
     pub topic_defaults: TopicSettings,
     /// Bytes of records in one Fetch response at most, whatever the client asks (`fetch.max.bytes`).
     pub fetch_bytes_max: i32,
+    /// Fetch sessions that one core keeps at most (its share of `max.incremental.fetch.session.cache.slots`).
+    pub fetch_sessions_max: usize,
 }
 
 impl Default for Options {
@@ -65,6 +68,7 @@ impl Default for Options {
             num_partitions: 1,
             topic_defaults: TopicSettings::default(),
             fetch_bytes_max: 55 << 20,
+            fetch_sessions_max: FETCH_SESSIONS_PER_CORE_MAX,
         }
     }
 }
@@ -81,7 +85,7 @@ pub struct Broker {
 impl Broker {
     /// For the core of `shard`.
     pub fn new(shard: Shard, options: Arc<Options>) -> Self {
-        let sessions = RefCell::new(FetchSessions::new(shard.id()));
+        let sessions = RefCell::new(FetchSessions::new(shard.id(), options.fetch_sessions_max));
         Self { shard, options, sessions, scratches: RefCell::default(), scratches_out: Cell::new(0) }
     }
 

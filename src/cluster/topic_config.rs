@@ -25,20 +25,8 @@ pub struct TopicSettings {
     pub index_interval_bytes: i32,
     /// Bytes of an index file at most.
     pub segment_index_bytes: i32,
-    /// Records between flushes; 1 means that every acknowledgement waits for the disk.
-    pub flush_messages: i64,
-    /// Milliseconds between flushes.
-    pub flush_ms: i64,
     /// In-sync replicas that a produce with acks=all needs.
     pub min_insync_replicas: i32,
-}
-
-impl TopicSettings {
-    /// Whether an acknowledgement waits until the records are on disk. `flush.messages=1` or `flush.ms=0` ask for it, and the default is 1.
-    /// The journal takes the bytes at once either way; only the acknowledgement and the high watermark move earlier when this is false.
-    pub fn waits_for_disk(&self) -> bool {
-        self.flush_messages == 1 || self.flush_ms == 0
-    }
 }
 
 /// The table's defaults.
@@ -53,8 +41,6 @@ impl Default for TopicSettings {
             segment_ms: 604_800_000,
             index_interval_bytes: 4096,
             segment_index_bytes: 10 << 20,
-            flush_messages: 1,
-            flush_ms: i64::MAX,
             min_insync_replicas: 1,
         }
     }
@@ -71,8 +57,6 @@ pub struct TopicOverrides {
     segment_ms: Option<i64>,
     index_interval_bytes: Option<i32>,
     segment_index_bytes: Option<i32>,
-    flush_messages: Option<i64>,
-    flush_ms: Option<i64>,
     min_insync_replicas: Option<i32>,
 }
 
@@ -88,8 +72,6 @@ impl TopicOverrides {
             segment_ms: self.segment_ms.unwrap_or(defaults.segment_ms),
             index_interval_bytes: self.index_interval_bytes.unwrap_or(defaults.index_interval_bytes),
             segment_index_bytes: self.segment_index_bytes.unwrap_or(defaults.segment_index_bytes),
-            flush_messages: self.flush_messages.unwrap_or(defaults.flush_messages),
-            flush_ms: self.flush_ms.unwrap_or(defaults.flush_ms),
             min_insync_replicas: self.min_insync_replicas.unwrap_or(defaults.min_insync_replicas),
         }
     }
@@ -243,20 +225,10 @@ pub const KEYS: &[TopicKey] = &[
     TopicKey {
         name: "flush.messages",
         broker_key: "log.flush.interval.messages",
-        values: Values::Long(1, i64::MAX),
+        values: Values::Long(1, 1),
         default: "1",
-        documentation: "Records between flushes. 1, the default, means that every acknowledgement waits until the records are on disk. A larger value \
-            acknowledges at append; the records still go to disk at once, but a power cut may lose acknowledged ones.",
-        store: |overrides, value| overrides.flush_messages = Some(value),
-    },
-    TopicKey {
-        name: "flush.ms",
-        broker_key: "log.flush.interval.ms",
-        values: Values::Long(0, i64::MAX),
-        default: "9223372036854775807",
-        documentation: "Milliseconds after which records are on disk at the latest, for topics with flush.messages above 1. 0 waits for the disk as \
-            flush.messages=1 does.",
-        store: |overrides, value| overrides.flush_ms = Some(value),
+        documentation: "Records between flushes. Always 1: every acknowledgement waits until the records are on disk.",
+        store: |_, _| {},
     },
     TopicKey {
         name: "index.interval.bytes",
@@ -408,15 +380,7 @@ mod tests {
         );
         assert!(fault("max.message.bytes", Some("16000000")).ends_with("from 0 to 15728640."));
         let long = "9".repeat(5000);
-        assert!(fault("flush.ms", Some(&long)).len() < 200);
+        assert!(fault("segment.ms", Some(&long)).len() < 200);
         assert!(fault(&long, Some("1")).len() < 200);
-    }
-
-    #[test]
-    fn opting_out_of_the_disk_takes_both_keys() {
-        let with = |flush_messages, flush_ms| TopicSettings { flush_messages, flush_ms, ..TopicSettings::default() };
-        assert!(TopicSettings::default().waits_for_disk());
-        assert!(!with(2, i64::MAX).waits_for_disk());
-        assert!(with(i64::MAX, 0).waits_for_disk());
     }
 }

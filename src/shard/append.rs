@@ -5,10 +5,10 @@ use std::rc::Rc;
 
 use smallvec::SmallVec;
 
-use super::State;
 use super::message::{Answer, Appended, ProduceBatch, ProduceError, Reply};
 use super::waiters::{Answers, Pending};
-use crate::base::{LogId, ShardId, Timestamp};
+use super::{Defect, State};
+use crate::base::{LogId, ProducerId, ShardId, Timestamp};
 use crate::partition::Decision;
 use crate::record;
 use crate::storage::CachedBatch;
@@ -39,7 +39,11 @@ pub(super) struct Due {
 
 impl State {
     /// Takes a part in. Parts of one core are appended in the order in which they came, also over a wait for journal space.
-    pub(super) fn take_part(&mut self, now: Timestamp, part: Part) {
+    pub(super) fn take_part(&mut self, now: Timestamp, mut part: Part) {
+        if self.finishing {
+            part.answers.extend(part.batches.drain(..).map(|_| Err(ProduceError::Stopping)));
+            return self.answer(part.origin, part.answers);
+        }
         if self.backlog.is_empty() {
             if let Some(part) = self.append_part(now, part) {
                 self.backlog.push_back(part);
@@ -71,8 +75,12 @@ impl State {
             part.answers.push(answer);
         }
         let Part { origin, answers, ticket, .. } = part;
+        let at_once = self.options.defect == Some(Defect::AnswersBeforeDurable);
+        if at_once {
+            self.journal_wake.notify();
+        }
         match ticket {
-            Some(ticket) if !self.journal.is_durable(ticket) => {
+            Some(ticket) if !self.journal.is_durable(ticket) && !at_once => {
                 self.due.push_back(Due { ticket, origin, answers });
                 self.journal_wake.notify();
             }
@@ -88,7 +96,10 @@ impl State {
         item: ProduceBatch,
         ticket: &mut Option<Ticket>,
     ) -> Result<Appended, ProduceError> {
-        let ProduceBatch { log, batch, rules } = item;
+        let ProduceBatch { log, mut batch, rules } = item;
+        if self.options.defect == Some(Defect::AppendsRepetitions) {
+            batch.info.producer_id = ProducerId::NONE;
+        }
         let replica = self.replicas.get_mut(&log).ok_or(ProduceError::NoSuchLog)?;
         let log_start = replica.partition.log_start();
         match replica.partition.append(&batch.info, now, &rules).map_err(ProduceError::Refused)? {
@@ -109,6 +120,9 @@ impl State {
                     record::patch(copy, base_offset, leader_epoch, log_append_time);
                 });
                 *ticket = Some(appended);
+                if self.options.defect == Some(Defect::ReadsBeforeDurable) {
+                    replica.partition.set_durable(last_offset.plus(1));
+                }
                 Ok(Appended { base_offset, log_append_time, log_start })
             }
         }
@@ -143,18 +157,25 @@ impl State {
                 if logs.last() != Some(&entry.head.log) {
                     logs.push(entry.head.log);
                 }
-                self.batch_durable(block.sequence, entry);
+                self.batch_durable(entry);
             }
         }
         self.cache.remember(block.sequence, block.bytes, logs);
     }
 
-    fn batch_durable(&mut self, sequence: u64, entry: Committed) {
+    fn batch_durable(&mut self, entry: Committed) {
         let Some(replica) = self.replicas.get_mut(&entry.head.log) else { return };
         let Head { first, last, epoch, .. } = entry.head;
         let max_timestamp = record::max_timestamp(&entry.payload[0]);
         replica.partition.set_durable(last.plus(1));
-        replica.log.push(CachedBatch { base: first, last, epoch, max_timestamp, seq: sequence, slices: entry.payload });
+        replica.log.push(CachedBatch {
+            base: first,
+            last,
+            epoch,
+            max_timestamp,
+            seq: entry.first_block,
+            slices: entry.payload,
+        });
         replica.wake();
     }
 

@@ -206,10 +206,8 @@ pub(super) enum Ask {
         current_epoch: LeaderEpoch,
         epoch: LeaderEpoch,
     },
-    /// Ends the wait that this core asked for with `token`.
-    Cancel {
-        token: u32,
-    },
+    /// Ends the wait with the same token.
+    Cancel,
     Command(Command),
     Image {
         image: Arc<Image>,

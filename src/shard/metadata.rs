@@ -101,6 +101,7 @@ impl Metadata {
         self.wait_durable().await;
         *self.0.image.borrow_mut() = Arc::new(image);
         self.make_room(io).await;
+        journal::publish(&self.0.files, self, &self.0.journal_wake).await;
         Ok(outcome)
     }
 
@@ -149,7 +150,7 @@ impl Metadata {
         self.make_room(io).await;
         let mut image = (*self.image()).clone();
         let (mut events, mut verdicts) = (Vec::new(), Vec::new());
-        while verdicts.len() < TOGETHER_MAX && self.0.journal.borrow().has_room(COMMAND_BYTES_MAX) {
+        while verdicts.len() < TOGETHER_MAX && self.has_room() {
             let Some((command, verdict)) = self.0.queue.borrow_mut().pop_front() else { break };
             match self.judge(&mut image, &command) {
                 Ok((outcome, happened)) => {
@@ -166,12 +167,14 @@ impl Metadata {
             shard.show_everyone(image, Arc::new(events)).await;
         }
         verdicts.into_iter().for_each(|(verdict, outcome)| verdict.give(outcome));
+        // Commands are rare: say at once how far they are durable, so that damage to the last one is told from the frontier of a crash.
+        journal::publish(&self.0.files, self, &self.0.journal_wake).await;
     }
 
     /// Applies a command to `image` and journals it, unless it is refused.
     fn judge(&self, image: &mut Image, command: &Command) -> Result<(Outcome, Vec<Event>), CommandError> {
         let encoded = command.encode();
-        if encoded.len() > COMMAND_BYTES_MAX {
+        if encoded.len() > self.command_bytes_max() {
             return Err(CommandError::TooLarge { bytes: encoded.len() });
         }
         let entry = EntryId { term: self.0.term, index: image.version().index + 1 };
@@ -187,6 +190,16 @@ impl Metadata {
         self.0.journal.borrow_mut().append(head, &encoded, |_| {});
         self.0.journal_wake.notify();
         Ok((outcome, events))
+    }
+
+    fn has_room(&self) -> bool {
+        let bytes = self.command_bytes_max();
+        self.0.journal.borrow().has_room(bytes)
+    }
+
+    /// A quarter of a file: two such commands always find room once the older file is recycled.
+    fn command_bytes_max(&self) -> usize {
+        COMMAND_BYTES_MAX.min(self.0.journal.borrow().options().file_bytes as usize / 4)
     }
 
     async fn wait_durable(&self) {
@@ -206,9 +219,10 @@ impl Metadata {
 
     /// Recycles the oldest file once there is a newer one: the image so far goes into a checkpoint.
     async fn make_room(&self, io: &Io) {
+        let bytes = self.command_bytes_max();
         let finished = {
             let journal = self.0.journal.borrow();
-            journal.oldest_finished().filter(|_| !journal.has_room(COMMAND_BYTES_MAX))
+            journal.oldest_finished().filter(|_| !journal.has_room(bytes))
         };
         let Some(finished) = finished else { return };
         self.wait_durable().await;

@@ -24,7 +24,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::base::limits::{JOURNAL_BLOCK_BYTES_MAX, JOURNAL_FILE_BYTES};
+use crate::base::limits::{JOURNAL_BLOCK_BYTES_MAX, JOURNAL_FILE_BYTES, METADATA_JOURNAL_FILE_BYTES};
 use crate::base::{LogId, Map, ProducerId, ShardId};
 use crate::cluster::{Command, Image, Outcome, TopicSettings, placement};
 use crate::io::Io;
@@ -57,6 +57,8 @@ pub struct Options {
     pub journal_bytes: u64,
     /// Bytes of one journal file.
     pub journal_file_bytes: u64,
+    /// Bytes of one file of the metadata journal.
+    pub metadata_file_bytes: u64,
     /// Journal blocks in flight at most.
     pub journal_depth: usize,
     /// Bytes of a block at most.
@@ -77,6 +79,7 @@ impl Default for Options {
             cache_bytes: 128 << 20,
             journal_bytes: 256 << 20,
             journal_file_bytes: JOURNAL_FILE_BYTES as u64,
+            metadata_file_bytes: METADATA_JOURNAL_FILE_BYTES as u64,
             journal_depth: 2,
             journal_block_bytes: JOURNAL_BLOCK_BYTES_MAX,
             journal_threshold: 256 << 10,
@@ -92,24 +95,43 @@ impl Default for Options {
 pub enum Defect {
     /// Produce requests are answered when they are appended, not when they are durable.
     AnswersBeforeDurable,
-    /// The answer to a repeated batch does not wait for the original.
-    DuplicateAnswersAtOnce,
+    /// The high watermark moves at append.
+    ReadsBeforeDurable,
+    /// Repetitions are not told from new batches.
+    AppendsRepetitions,
     /// Journal files are recycled before the segments are flushed.
     RecyclesBeforeFlush,
     /// Journal files are recycled before the checkpoint is durable.
     RecyclesBeforeCheckpoint,
+    /// Journal files are recycled although a log still needs a block in them.
+    RecyclesTooMuch,
     /// Recovery takes blocks behind the first gap.
     RecoversBehindFrontier,
+    /// Recovery leaves out what the journal holds.
+    RecoversSegmentsOnly,
     /// Recovery forgets what producers sent.
     ForgetsProducers,
-    /// A partial tail page is rewritten although the journal no longer has its bytes.
-    UnguardedTailPage,
-    /// The high watermark moves at append.
-    ReadsBeforeDurable,
-    /// A deleted topic's directories go before the deletion is durable.
-    DeletesBeforeDurable,
+    /// Journal blocks are written without waiting for the device.
+    WritesWithoutFlush,
     /// The leader epoch stays over a restart.
     KeepsLeaderEpoch,
+}
+
+impl Defect {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::AnswersBeforeDurable,
+        Self::ReadsBeforeDurable,
+        Self::AppendsRepetitions,
+        Self::RecyclesBeforeFlush,
+        Self::RecyclesBeforeCheckpoint,
+        Self::RecyclesTooMuch,
+        Self::RecoversBehindFrontier,
+        Self::RecoversSegmentsOnly,
+        Self::ForgetsProducers,
+        Self::WritesWithoutFlush,
+        Self::KeepsLeaderEpoch,
+    ];
 }
 
 /// A partition's replica on its core.
@@ -150,6 +172,8 @@ pub(super) struct State {
     control_waiters: Vec<(Ticket, Rc<Signal>)>,
     committed_scratch: Vec<CommittedBlock>,
     producer_ids: std::ops::Range<i64>,
+    /// Nothing is appended any more.
+    finishing: bool,
     journal_wake: Notify,
     drain_wake: Notify,
     mesh: Rc<Mesh>,
@@ -174,7 +198,6 @@ struct Inner {
     on_failure: Rc<dyn Fn(&StorageError)>,
     /// On core 0.
     metadata: Option<metadata::Metadata>,
-    finishing: Cell<bool>,
     finished: Signal,
     defect: Option<Defect>,
 }
@@ -197,10 +220,10 @@ impl Shard {
     pub async fn start(io: &Io, start: Start, booted: Option<&Booted>) -> Result<Self, BootError> {
         let Start { seat, seed, options, on_failure } = start;
         let CoreSeed { directory, topics, plan, incarnation, image, logs } = seed;
-        let (mesh, requests, replies) = Mesh::new(seat);
-        let mesh = Rc::new(mesh);
+        let (mesh, requests, replies) = Mesh::new(io, seat);
         let states: Map<LogId, Bytes> = logs.iter().cloned().collect();
-        let (files, checkpoints, numbers) = plan.open(io, incarnation, logs, Bytes::new()).await?;
+        let flushed = options.defect != Some(Defect::WritesWithoutFlush);
+        let (files, checkpoints, numbers) = plan.open(io, incarnation, logs, Bytes::new(), flushed).await?;
         let journal_options = journal::Options {
             owner: plan.owner,
             incarnation,
@@ -230,6 +253,7 @@ impl Shard {
             control_waiters: Vec::new(),
             committed_scratch: Vec::new(),
             producer_ids: 0..0,
+            finishing: false,
             journal_wake: Notify::default(),
             drain_wake: Notify::default(),
             mesh: mesh.clone(),
@@ -247,7 +271,6 @@ impl Shard {
             failed: Cell::new(false),
             on_failure,
             metadata: booted.map(|booted| booted.metadata.clone()),
-            finishing: Cell::new(false),
             finished: Signal::default(),
             defect: options.defect,
         }));
@@ -394,18 +417,16 @@ impl Shard {
             Ask::EpochEnd { log, current_epoch, epoch } => {
                 Answer::EpochEnd(self.epoch_end_here(log, current_epoch, epoch))
             }
-            Ask::Cancel { token } => {
-                self.cancel_wait(from, token);
-                Answer::Done
-            }
+            Ask::Cancel => return self.cancel_wait(from, token),
+            Ask::Wait { logs, deadline } => return self.wait_for_other_core(from, token, &logs, deadline),
             Ask::Image { image, events } => {
                 self.take_image(image, &events);
                 Answer::Done
             }
-            waits @ (Ask::Read(_) | Ask::Wait { .. } | Ask::ListOffset { .. } | Ask::Command(_)) => {
+            waits @ (Ask::Read(_) | Ask::ListOffset { .. } | Ask::Command(_)) => {
                 let shard = self.clone();
                 self.io().spawn(async move {
-                    let answer = shard.answer_later(from, token, waits).await;
+                    let answer = shard.answer_later(waits).await;
                     shard.0.mesh.reply(from, Reply { token, answer });
                 });
                 return;
@@ -414,13 +435,9 @@ impl Shard {
         self.0.mesh.reply(from, Reply { token, answer });
     }
 
-    async fn answer_later(&self, from: ShardId, token: u32, ask: Ask) -> Answer {
+    async fn answer_later(&self, ask: Ask) -> Answer {
         match ask {
             Ask::Read(specs) => Answer::Read(self.read_here(specs).await),
-            Ask::Wait { logs, deadline } => {
-                self.wait_for_other_core(from, token, logs, deadline).await;
-                Answer::Done
-            }
             Ask::ListOffset { log, spec, current_epoch } => {
                 Answer::ListedOffset(self.list_offset_here(log, spec, current_epoch).await)
             }

@@ -68,7 +68,7 @@ impl Shard {
                         self.register(&part, &signal);
                     } else {
                         let ask = Ask::Wait { logs: part, deadline };
-                        let token = self.0.mesh.wake_on_reply(core, ask, signal.clone());
+                        let token = self.0.mesh.ask_to_wait(core, ask, signal.clone());
                         asked.tokens.push((core, token));
                     }
                 }
@@ -229,19 +229,17 @@ impl Shard {
         });
     }
 
-    /// The wait of a fetch that runs on another core.
-    pub(super) async fn wait_for_other_core(
-        &self,
-        from: ShardId,
-        token: u32,
-        logs: Vec<(LogId, Offset)>,
-        deadline: Mono,
-    ) {
+    /// The wait of a fetch that runs on another core: registered at once, so that a cancellation right behind it finds it.
+    pub(super) fn wait_for_other_core(&self, from: ShardId, token: u32, logs: &[(LogId, Offset)], deadline: Mono) {
         let signal = Rc::new(Signal::default());
         self.0.foreign_waits.borrow_mut().insert((from, token), signal.clone());
-        self.register(&logs, &signal);
-        first(signal.fired(), first(self.io().sleep_until(deadline), self.stopping())).await;
-        self.0.foreign_waits.borrow_mut().remove(&(from, token));
+        self.register(logs, &signal);
+        let shard = self.clone();
+        self.io().spawn(async move {
+            first(signal.fired(), first(shard.io().sleep_until(deadline), shard.stopping())).await;
+            shard.0.foreign_waits.borrow_mut().remove(&(from, token));
+            shard.0.mesh.reply_to_wait(from, token).await;
+        });
     }
 
     pub(super) fn cancel_wait(&self, from: ShardId, token: u32) {
@@ -276,9 +274,7 @@ struct Cancel<'a> {
 impl Drop for Cancel<'_> {
     fn drop(&mut self) {
         for (core, token) in self.tokens.drain(..) {
-            if self.shard.0.mesh.is_waiting(token) {
-                self.shard.0.mesh.wake_on_reply(core, Ask::Cancel { token }, Rc::default());
-            }
+            self.shard.0.mesh.cancel(core, token);
         }
     }
 }

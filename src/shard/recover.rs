@@ -19,7 +19,6 @@ use smallvec::SmallVec;
 
 use super::metadata::{self, Metadata, spec};
 use super::{CommandError, Defect, Options};
-use crate::base::limits::METADATA_JOURNAL_FILE_BYTES;
 use crate::base::{Incarnation, JournalId, LeaderEpoch, LogId, Map, NodeId, PartitionIndex, Timestamp, TopicId};
 use crate::cluster::{
     self, BrokerStarted, Command, Endpoint, EntryId, Image, LogState, METADATA_VERSION, METADATA_VERSION_LEVEL,
@@ -75,6 +74,14 @@ pub enum BootError {
         dir: PathBuf,
         /// What.
         found: String,
+    },
+    /// The directory belongs to another cluster than the one that was asked for.
+    #[error("the data directory belongs to cluster {found}, and {wanted} was asked for")]
+    OtherCluster {
+        /// The setting.
+        wanted: Arc<str>,
+        /// The directory's.
+        found: Arc<str>,
     },
     /// The metadata log refused this start.
     #[error("the metadata log refused this start: {0}")]
@@ -145,9 +152,9 @@ pub async fn boot(
     let directory = open_directory(io, &layout.data).await?;
     let defects = ReadDefects { behind_frontier: options.defect == Some(Defect::RecoversBehindFrontier) };
     let metadata_dir = layout.data.join("metadata");
-    let (metadata_found, mut retired) = find_journals(io, &metadata_dir, directory, ReadDefects::default()).await?;
-    let (data_found, unfinished) = find_journals(io, &layout.journals, directory, defects).await?;
-    retired.extend(unfinished);
+    let metadata_found = find_journals(io, &metadata_dir, directory, ReadDefects::default()).await?;
+    let data_found = find_journals(io, &layout.journals, directory, defects).await?;
+    tracing::debug!(metadata = metadata_found.len(), data = data_found.len(), "journals are read");
     let newest = metadata_found.iter().chain(&data_found).map(|found| found.checkpoint.incarnation).max();
     let incarnation = Incarnation(newest.map_or(1, |newest| newest.0 + 1));
     let mut summary = BootSummary {
@@ -158,10 +165,18 @@ pub async fn boot(
         ..BootSummary::default()
     };
 
-    let (metadata, replaced) =
-        open_metadata(io, &metadata_dir, directory, metadata_found, incarnation, on_failure).await?;
-    retired.extend(replaced);
+    let (metadata, mut retired) = open_metadata(
+        io,
+        &metadata_dir,
+        directory,
+        metadata_found,
+        incarnation,
+        options.metadata_file_bytes,
+        on_failure,
+    )
+    .await?;
     begin(io, &metadata, identity, incarnation, options).await?;
+    tracing::debug!("this start is recorded");
     let image = metadata.image();
     summary.partitions = image.partition_count();
 
@@ -169,7 +184,7 @@ pub async fn boot(
     let recovery = Recovery::new(io, directory, &image, &topics, options);
     let logs = recovery.run(&data_found, &mut summary).await?;
 
-    let plans = plan_journals(&layout.journals, directory, &data_found, identity.cores, options.journal_file_bytes);
+    let plans = plan_journals(&layout.journals, directory, &data_found, identity.cores, options);
     let kept: Vec<_> = plans.iter().map(|plan| plan.dir.clone()).collect();
     retired.extend(data_found.iter().map(|found| found.dir.clone()).filter(|dir| !kept.contains(dir)));
     let mut cores: Vec<_> = plans
@@ -189,6 +204,9 @@ pub async fn boot(
     Ok(Booted { cores, image, summary, metadata, retired })
 }
 
+/// Bytes of a block of the metadata journal at most; larger commands continue over blocks.
+const METADATA_BLOCK_BYTES: usize = 64 << 10;
+
 /// Opens the metadata journal for writing, with the image that it stands for. Gives the directories that it replaces.
 async fn open_metadata(
     io: &Io,
@@ -196,6 +214,7 @@ async fn open_metadata(
     directory: [u8; 16],
     mut found: Vec<Found>,
     incarnation: Incarnation,
+    file_bytes: u64,
     on_failure: Rc<dyn Fn(&StorageError)>,
 ) -> Result<(Metadata, Vec<PathBuf>), BootError> {
     let current = found.pop();
@@ -207,7 +226,7 @@ async fn open_metadata(
             image = Image::decode(&current.checkpoint.snapshot)
                 .map_err(|error| inconsistent(format!("the snapshot of the metadata cannot be read: {error}")))?;
         }
-        for (_, entry) in current.entries.iter().filter(|(_, entry)| entry.head.kind == Kind::Command) {
+        for entry in current.entries.iter().filter(|entry| entry.head.kind == Kind::Command) {
             let id = EntryId { term: entry.head.epoch.0 as u64, index: entry.head.first.0 as u64 };
             if id.index <= image.version().index {
                 continue;
@@ -220,19 +239,20 @@ async fn open_metadata(
             image = next;
         }
     }
-    let reuse = current.as_ref().and_then(|found| JournalPlan::reuse(found, METADATA_JOURNAL_FILE_BYTES as u64));
+    tracing::debug!(version = ?image.version(), entries = ?current.as_ref().map(|found| (found.entries.iter().map(|entry| (entry.head.kind, entry.head.first)).collect::<Vec<_>>(), found.end, found.checkpoint.tail, found.clean)), "the metadata is read");
+    let reuse = current.as_ref().and_then(|found| JournalPlan::reuse(found, file_bytes));
     let next_id = current.as_ref().map_or(0, |found| found.owner.journal.0 + 1);
     let plan = match (reuse, current) {
         (Some(plan), _) => plan,
         (None, current) => {
             replaced.extend(current.map(|found| found.dir));
             let owner = Owner { directory, journal: JournalId(next_id) };
-            JournalPlan::make(dir, owner, METADATA_JOURNAL_FILE_BYTES as u64)
+            JournalPlan::make(dir, owner, file_bytes)
         }
     };
     create_dir(io, dir).await?;
     let term = image.version().term + 1;
-    let (files, checkpoints, mut numbers) = plan.open(io, incarnation, Vec::new(), image.encode().into()).await?;
+    let (files, checkpoints, mut numbers) = plan.open(io, incarnation, Vec::new(), image.encode().into(), true).await?;
     if numbers.len() < 2 {
         files.create(io, 1, plan.file_bytes).await?;
         numbers.push(1);
@@ -241,8 +261,8 @@ async fn open_metadata(
         owner: plan.owner,
         incarnation,
         file_bytes: plan.file_bytes,
-        block_bytes_max: 256 << 10,
-        chunk_bytes: 256 << 10,
+        block_bytes_max: METADATA_BLOCK_BYTES,
+        chunk_bytes: METADATA_BLOCK_BYTES,
         depth: 1,
         threshold: 0,
     };
@@ -273,6 +293,11 @@ async fn begin(
         };
         metadata.apply_alone(io, &command).await.map_err(BootError::Refused)?;
     }
+    if let (Some(wanted), Some(found)) = (&identity.cluster_id, metadata.image().cluster_id())
+        && wanted != found
+    {
+        return Err(BootError::OtherCluster { wanted: wanted.clone(), found: found.clone() });
+    }
     if options.defect == Some(Defect::KeepsLeaderEpoch) && metadata.image().node(identity.node).is_some() {
         return Ok(());
     }
@@ -287,16 +312,29 @@ async fn begin(
     Ok(())
 }
 
-/// One journal per core: those that were closed cleanly first, then new ones.
-fn plan_journals(parent: &Path, directory: [u8; 16], found: &[Found], cores: u16, file_bytes: u64) -> Vec<JournalPlan> {
-    let mut plans: Vec<_> = found.iter().filter_map(|found| JournalPlan::reuse(found, file_bytes)).collect();
-    plans.truncate(usize::from(cores));
-    let mut next = found.iter().map(|found| found.owner.journal.0 + 1).max().unwrap_or(0);
-    while plans.len() < usize::from(cores) {
-        plans.push(JournalPlan::make(parent, Owner { directory, journal: JournalId(next) }, file_bytes));
-        next += 1;
+/// One journal per core. Those of a clean stop are used again when they fit as they are: as many as there are cores, each with the logs of
+/// its core, of the right size. Else all are new: if only some were kept, a kill between the first checkpoints of two cores could find a
+/// log that its old journal no longer names and its new one does not name yet.
+fn plan_journals(
+    parent: &Path,
+    directory: [u8; 16],
+    found: &[Found],
+    cores: u16,
+    options: &Options,
+) -> Vec<JournalPlan> {
+    let file_bytes = options.journal_file_bytes;
+    let fits = |(core, found): (u16, &Found)| {
+        let here = found.checkpoint.logs.iter().all(|(log, _)| placement(*log, cores).0 == core);
+        let small_enough = found.files.len() as u64 <= (options.journal_bytes / file_bytes).max(2);
+        if here && small_enough { JournalPlan::reuse(found, file_bytes) } else { None }
+    };
+    let again: Option<Vec<_>> = (0..).zip(found).map(fits).collect();
+    if let Some(plans) = again.filter(|plans| plans.len() == usize::from(cores)) {
+        return plans;
     }
-    plans
+    let next = found.iter().map(|found| found.owner.journal.0 + 1).max().unwrap_or(0);
+    let make = |journal| JournalPlan::make(parent, Owner { directory, journal: JournalId(journal) }, file_bytes);
+    (next..next + u32::from(cores)).map(make).collect()
 }
 
 async fn create_dir(io: &Io, dir: &Path) -> Result<(), StorageError> {
@@ -307,10 +345,11 @@ async fn create_dir(io: &Io, dir: &Path) -> Result<(), StorageError> {
 
 /// The logs of all journals, on their way into segments.
 struct Recovery<'a> {
+    io: &'a Io,
     image: &'a Image,
     topics: &'a Path,
     defaults: &'a TopicSettings,
-    forgets_producers: bool,
+    defect: Option<Defect>,
     drive: Drive,
     host: RecoveryHost,
     now: Timestamp,
@@ -340,12 +379,13 @@ impl Host for RecoveryHost {
 }
 
 impl<'a> Recovery<'a> {
-    fn new(io: &Io, directory: [u8; 16], image: &'a Image, topics: &'a Path, options: &'a Options) -> Self {
+    fn new(io: &'a Io, directory: [u8; 16], image: &'a Image, topics: &'a Path, options: &'a Options) -> Self {
         Self {
+            io,
             image,
             topics,
             defaults: &options.topics,
-            forgets_producers: options.defect == Some(Defect::ForgetsProducers),
+            defect: options.defect,
             drive: Drive::new(io.clone(), directory),
             host: RecoveryHost::default(),
             now: io.wall_clock(),
@@ -366,10 +406,29 @@ impl<'a> Recovery<'a> {
         for journal in found.iter().filter(|journal| !journal.clean) {
             self.recover_journal(journal, &mut states, summary).await?;
         }
+        self.refuse_lost_journals(&states).await?;
         let mut logs: Vec<_> = states.into_iter().map(|(log, (_, state))| (log, state)).collect();
         logs.retain(|(log, _)| matches!(self.image.log_state(*log), LogState::Live(..)));
         logs.sort_by_key(|(log, _)| *log);
         Ok(logs)
+    }
+
+    /// A log that no journal knows has never been written to. Segments of such a log mean that its journal is not here.
+    async fn refuse_lost_journals(&self, states: &Map<LogId, (Incarnation, Bytes)>) -> Result<(), BootError> {
+        for topic in self.image.topics() {
+            for (index, partition) in (0..).zip(&topic.partitions) {
+                if states.contains_key(&partition.log_id) {
+                    continue;
+                }
+                let dir = spec(topic, PartitionIndex(index), self.topics, self.defaults).directory();
+                if self.io.is_dir(&dir).await.map_err(StorageError::read(&dir))? {
+                    let found = "it holds segments that no journal knows of; a journal is missing. Was --journal-dir \
+                                 given at the last start, and is it the same now?";
+                    return Err(BootError::Inconsistent { dir, found: found.into() });
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn recover_journal(
@@ -383,7 +442,7 @@ impl<'a> Recovery<'a> {
             states.get(log).is_none_or(|(newest, _)| *newest == incarnation)
         };
         let mut touched: Vec<LogId> = journal.checkpoint.logs.iter().map(|(log, _)| *log).collect();
-        touched.extend(journal.entries.iter().map(|(_, entry)| entry.head.log).filter(|log| log.0 != 0));
+        touched.extend(journal.entries.iter().map(|entry| entry.head.log).filter(|log| log.0 != 0));
         touched.sort();
         touched.dedup();
         touched.retain(|log| newest(log, states));
@@ -434,18 +493,23 @@ impl<'a> Recovery<'a> {
             let guard = self.host.with_log(*log, |log| log.active().and_then(|active| active.tail_guard)).flatten();
             tails.insert(*log, Recovering { oldest_seq, guard, pieces: Vec::new() });
         }
-        for (sequence, entry) in &journal.entries {
+        for entry in &journal.entries {
             let Some(tail) = tails.get_mut(&entry.head.log) else { continue };
             let drained = self.host.with_log(entry.head.log, |log| log.drained());
             match entry.head.kind {
                 Kind::Append if drained.is_some_and(|drained| entry.head.last < drained) => {
-                    tail.pieces.push(TailPiece::Batch(cached(*sequence, entry)));
+                    tail.pieces.push(TailPiece::Batch(cached(entry)));
                 }
                 Kind::AppendRef => {
                     let extent = Extent::decode(&entry.payload.concat());
                     let extent = extent.ok_or_else(|| self.unreadable(journal, "an AppendRef"))?;
                     let Extent { segment, position, tail: bytes, .. } = extent;
-                    tail.pieces.push(TailPiece::Page { segment, position, bytes: bytes.into(), seq: *sequence });
+                    tail.pieces.push(TailPiece::Page {
+                        segment,
+                        position,
+                        bytes: bytes.into(),
+                        seq: entry.first_block,
+                    });
                 }
                 _ => {}
             }
@@ -465,8 +529,8 @@ impl<'a> Recovery<'a> {
                 .get(&log)
                 .map(|recovered| Known { drained: recovered.log.drained(), log_start: recovered.log.log_start() })
         };
-        for (sequence, entry) in survivors(journal.entries.clone(), known) {
-            if entry.head.kind != Kind::Append {
+        for entry in survivors(journal.entries.clone(), known) {
+            if entry.head.kind != Kind::Append || self.defect == Some(Defect::RecoversSegmentsOnly) {
                 continue;
             }
             let mut logs = self.host.0.borrow_mut();
@@ -476,10 +540,10 @@ impl<'a> Recovery<'a> {
             let batch = batch.ok_or_else(|| self.unreadable(journal, "a record batch"))?;
             let replayed = recovered.partition.replay(&batch, self.now);
             replayed.map_err(|fault| self.impossible(journal, entry.head.log, &fault))?;
-            recovered.log.push(cached(sequence, &entry));
+            recovered.log.push(cached(&entry));
             summary.batches += 1;
         }
-        if self.forgets_producers {
+        if self.defect == Some(Defect::ForgetsProducers) {
             let mut logs = self.host.0.borrow_mut();
             logs.values_mut().for_each(|recovered| {
                 recovered.partition.expire_producers(Timestamp(i64::MAX), 0);
@@ -533,13 +597,13 @@ pub(super) fn mine(
         .map(|(topic, at, partition)| (topic, PartitionIndex(at as i32), partition))
 }
 
-fn cached(sequence: u64, entry: &journal::Committed) -> CachedBatch {
+fn cached(entry: &journal::Committed) -> CachedBatch {
     CachedBatch {
         base: entry.head.first,
         last: entry.head.last,
         epoch: entry.head.epoch,
         max_timestamp: record::max_timestamp(&entry.payload[0]),
-        seq: sequence,
+        seq: entry.first_block,
         slices: entry.payload.clone(),
     }
 }

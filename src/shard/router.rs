@@ -11,7 +11,7 @@ use super::message::{Answer, Ask, Reply, Request};
 use super::waiters::{Pending, Signal};
 use crate::base::ShardId;
 use crate::base::limits::MAILBOX_MESSAGES_MAX;
-use crate::io::{Receiver, Sender, mailbox};
+use crate::io::{Io, Receiver, Sender, mailbox};
 
 /// A core's two lanes, as the others see them.
 #[derive(Clone, Debug)]
@@ -49,8 +49,14 @@ fn per_pair(cores: u16) -> usize {
 
 /// Who waits for a reply.
 enum Waiting {
-    Produce { pending: Rc<Pending>, places: SmallVec<[u16; 4]> },
+    Produce {
+        pending: Rc<Pending>,
+        places: SmallVec<[u16; 4]>,
+    },
+    /// Counted among what is outstanding.
     Wake(Rc<Signal>),
+    /// Not counted.
+    Wait(Rc<Signal>),
     Call(Rc<Call>),
 }
 
@@ -62,6 +68,7 @@ struct Call {
 
 /// The mesh as one core holds it.
 pub(super) struct Mesh {
+    io: Io,
     id: ShardId,
     lanes: Vec<Lanes>,
     waiting: RefCell<Waitings>,
@@ -77,15 +84,17 @@ struct Waitings {
 #[derive(Debug, Default)]
 struct Peer {
     outstanding: Cell<usize>,
+    /// A task is emptying the outbox.
+    pumping: Cell<bool>,
     /// Requests beyond the bound. Their bytes are charged to the connections that they came from.
     outbox: RefCell<VecDeque<Request>>,
 }
 
 impl Mesh {
-    pub(super) fn new(seat: MeshSeat) -> (Self, Receiver<Request>, Receiver<Reply>) {
+    pub(super) fn new(io: &Io, seat: MeshSeat) -> (Rc<Self>, Receiver<Request>, Receiver<Reply>) {
         let peers = seat.lanes.iter().map(|_| Peer::default()).collect();
-        let mesh = Self { id: seat.id, lanes: seat.lanes, waiting: RefCell::default(), peers };
-        (mesh, seat.requests, seat.replies)
+        let mesh = Self { io: io.clone(), id: seat.id, lanes: seat.lanes, waiting: RefCell::default(), peers };
+        (Rc::new(mesh), seat.requests, seat.replies)
     }
 
     pub(super) fn id(&self) -> ShardId {
@@ -96,17 +105,17 @@ impl Mesh {
         self.lanes.len() as u16
     }
 
-    pub(super) fn produce(&self, to: ShardId, ask: Ask, pending: Rc<Pending>, places: SmallVec<[u16; 4]>) {
+    pub(super) fn produce(self: &Rc<Self>, to: ShardId, ask: Ask, pending: Rc<Pending>, places: SmallVec<[u16; 4]>) {
         self.send(to, ask, Waiting::Produce { pending, places });
     }
 
-    /// Asks, and fires `signal` when the reply is there. The token is good for `Ask::Cancel`.
-    pub(super) fn wake_on_reply(&self, to: ShardId, ask: Ask, signal: Rc<Signal>) -> u32 {
-        self.send(to, ask, Waiting::Wake(signal))
+    /// Asks, and fires `signal` when the reply is there.
+    pub(super) fn wake_on_reply(self: &Rc<Self>, to: ShardId, ask: Ask, signal: Rc<Signal>) {
+        self.send(to, ask, Waiting::Wake(signal));
     }
 
     /// Asks and waits for the answer.
-    pub(super) async fn call(&self, to: ShardId, ask: Ask) -> Answer {
+    pub(super) async fn call(self: &Rc<Self>, to: ShardId, ask: Ask) -> Answer {
         let call = Rc::new(Call::default());
         self.send(to, ask, Waiting::Call(call.clone()));
         std::future::poll_fn(|context| match call.answer.borrow_mut().take() {
@@ -119,21 +128,54 @@ impl Mesh {
         .await
     }
 
-    /// Whether the reply to `token` is still to come.
-    pub(super) fn is_waiting(&self, token: u32) -> bool {
-        self.waiting.borrow().slots.get(token as usize).is_some_and(Option::is_some)
+    /// Asks another core to wait, and fires `signal` at its reply. Waits may be as many as there are consumers, so they take no part in what
+    /// may be outstanding: they wait for room in the lanes instead.
+    pub(super) fn ask_to_wait(&self, to: ShardId, ask: Ask, signal: Rc<Signal>) -> u32 {
+        let token = self.await_reply(to, Waiting::Wait(signal));
+        self.send_when_there_is_room(to, Request { from: self.id, token, ask });
+        token
+    }
+
+    /// Ends a wait early. Nothing comes back but the reply to the wait.
+    pub(super) fn cancel(&self, to: ShardId, token: u32) {
+        let still_waits = self
+            .waiting
+            .borrow()
+            .slots
+            .get(token as usize)
+            .is_some_and(|slot| matches!(slot, Some((_, Waiting::Wait(_)))));
+        if still_waits {
+            self.send_when_there_is_room(to, Request { from: self.id, token, ask: Ask::Cancel });
+        }
+    }
+
+    fn send_when_there_is_room(&self, to: ShardId, request: Request) {
+        let lane = &self.lanes[usize::from(to.0)].requests;
+        if let Err(request) = lane.try_send(request) {
+            let lane = lane.clone();
+            self.io.spawn(async move {
+                let _ = lane.send(request).await;
+            });
+        }
+    }
+
+    /// The reply to a wait.
+    pub(super) async fn reply_to_wait(&self, to: ShardId, token: u32) {
+        let _ = self.lanes[usize::from(to.0)].replies.send(Reply { token, answer: Answer::Done }).await;
     }
 
     pub(super) fn reply(&self, to: ShardId, reply: Reply) {
-        let sent = self.lanes[usize::from(to.0)].replies.try_send(reply);
-        assert!(
-            sent.is_ok() || self.lanes[usize::from(to.0)].replies.is_closed(),
-            "the reply lane to core {to} has room for every outstanding request"
-        );
+        let lane = &self.lanes[usize::from(to.0)].replies;
+        if let Err(reply) = lane.try_send(reply) {
+            let lane = lane.clone();
+            self.io.spawn(async move {
+                let _ = lane.send(reply).await;
+            });
+        }
     }
 
     /// A reply came in.
-    pub(super) fn settle(&self, reply: Reply) {
+    pub(super) fn settle(self: &Rc<Self>, reply: Reply) {
         let slot = {
             let mut waiting = self.waiting.borrow_mut();
             let slot = waiting.slots.get_mut(reply.token as usize).and_then(Option::take);
@@ -141,10 +183,12 @@ impl Mesh {
             slot
         };
         let (peer, waiting) = slot.expect("a reply answers a request that waits");
-        self.went_through(peer);
+        if !matches!(waiting, Waiting::Wait(_)) {
+            self.went_through(peer);
+        }
         match (waiting, reply.answer) {
             (Waiting::Produce { pending, places }, Answer::Produced(answers)) => pending.finish_part(&places, answers),
-            (Waiting::Wake(signal), _) => signal.fire(),
+            (Waiting::Wake(signal) | Waiting::Wait(signal), _) => signal.fire(),
             (Waiting::Call(call), answer) => {
                 *call.answer.borrow_mut() = Some(answer);
                 if let Some(waker) = call.waker.take() {
@@ -155,38 +199,55 @@ impl Mesh {
         }
     }
 
-    fn send(&self, to: ShardId, ask: Ask, waiting: Waiting) -> u32 {
-        let token = {
-            let mut all = self.waiting.borrow_mut();
-            let token = all.free.pop().unwrap_or_else(|| {
-                all.slots.push(None);
-                all.slots.len() as u32 - 1
-            });
-            all.slots[token as usize] = Some((to, waiting));
-            token
-        };
-        let peer = &self.peers[usize::from(to.0)];
-        let request = Request { from: self.id, token, ask };
-        if peer.outstanding.get() < per_pair(self.cores()) {
-            self.hand_over(to, request);
-        } else {
-            peer.outbox.borrow_mut().push_back(request);
-        }
+    fn await_reply(&self, from: ShardId, waiting: Waiting) -> u32 {
+        let mut all = self.waiting.borrow_mut();
+        let token = all.free.pop().unwrap_or_else(|| {
+            all.slots.push(None);
+            all.slots.len() as u32 - 1
+        });
+        all.slots[token as usize] = Some((from, waiting));
         token
     }
 
-    fn hand_over(&self, to: ShardId, request: Request) {
-        let (peer, lane) = (&self.peers[usize::from(to.0)], &self.lanes[usize::from(to.0)].requests);
-        peer.outstanding.set(peer.outstanding.get() + 1);
-        let sent = lane.try_send(request);
-        assert!(sent.is_ok() || lane.is_closed(), "the request lane to core {to} has room for what may be outstanding");
+    /// Requests to one core leave in the order in which they are sent: straight into its lane, or through the outbox while that is not empty.
+    fn send(self: &Rc<Self>, to: ShardId, ask: Ask, waiting: Waiting) {
+        let token = self.await_reply(to, waiting);
+        let request = Request { from: self.id, token, ask };
+        let peer = &self.peers[usize::from(to.0)];
+        let straight = !peer.pumping.get() && peer.outstanding.get() < per_pair(self.cores());
+        let left = if straight { self.lanes[usize::from(to.0)].requests.try_send(request) } else { Err(request) };
+        match left {
+            Ok(()) => peer.outstanding.set(peer.outstanding.get() + 1),
+            Err(request) => {
+                peer.outbox.borrow_mut().push_back(request);
+                self.pump(to);
+            }
+        }
     }
 
-    fn went_through(&self, from: ShardId) {
+    fn went_through(self: &Rc<Self>, from: ShardId) {
         let peer = &self.peers[usize::from(from.0)];
         peer.outstanding.set(peer.outstanding.get() - 1);
-        if let Some(request) = { peer.outbox.borrow_mut().pop_front() } {
-            self.hand_over(from, request);
+        if !peer.outbox.borrow().is_empty() {
+            self.pump(from);
         }
+    }
+
+    /// Empties the outbox to a core as far as may be outstanding. One task at a time, so the order holds.
+    fn pump(self: &Rc<Self>, to: ShardId) {
+        let at = usize::from(to.0);
+        if self.peers[at].outstanding.get() >= per_pair(self.cores()) || self.peers[at].pumping.replace(true) {
+            return;
+        }
+        let mesh = self.clone();
+        self.io.spawn(async move {
+            let peer = &mesh.peers[at];
+            while peer.outstanding.get() < per_pair(mesh.cores()) {
+                let Some(request) = ({ peer.outbox.borrow_mut().pop_front() }) else { break };
+                peer.outstanding.set(peer.outstanding.get() + 1);
+                let _ = mesh.lanes[at].requests.send(request).await;
+            }
+            peer.pumping.set(false);
+        });
     }
 }

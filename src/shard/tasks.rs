@@ -8,6 +8,8 @@ use bytes::Bytes;
 use super::waiters::{Signal, first};
 use super::{Defect, Shard, State};
 use crate::base::LogId;
+use crate::base::limits::PAGE_BYTES;
+use crate::cluster::{Image, LogState};
 use crate::storage::drive::boot::{CheckpointWriter, Seal};
 use crate::storage::drive::journal::{self, JournalHost};
 use crate::storage::drive::{Host, TailPage};
@@ -52,9 +54,6 @@ impl Host for Shard {
     }
 
     fn oldest_journal_seq(&self) -> u64 {
-        if self.0.defect == Some(Defect::UnguardedTailPage) {
-            return 0;
-        }
         self.with(|state| state.journal.tail().sequence)
     }
 }
@@ -90,9 +89,32 @@ impl Shard {
     /// may produce any more.
     pub async fn finish(&self) {
         self.begin_stop();
-        self.0.finishing.set(true);
-        self.with(|state| state.drain_wake.clone()).notify();
+        self.with(|state| {
+            state.finishing = true;
+            state.drain_wake.notify();
+        });
         self.0.finished.fired().await;
+    }
+
+    /// Removes the directories of topics that were deleted just before a crash. `image` is that of the start: what is deleted later is
+    /// removed by its own core.
+    pub async fn sweep_deleted(&self, image: &Image) -> Result<(), StorageError> {
+        let root = self.0.topics.clone();
+        let topics = match self.io().list_dir(&root).await {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            listed => listed.map_err(StorageError::read(&root))?,
+        };
+        for topic in topics {
+            let topic = root.join(topic);
+            for name in self.io().list_dir(&topic).await.map_err(StorageError::read(&topic))? {
+                let log = name.rsplit_once('-').and_then(|(_, log)| log.parse().ok()).map(LogId);
+                if log.is_some_and(|log| matches!(image.log_state(log), LogState::Deleted)) {
+                    let dir = topic.join(name);
+                    self.io().remove_dir_all(&dir).await.map_err(StorageError::write(&dir))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Files until the journal has its size, made in the background; the first one is enough to begin.
@@ -147,7 +169,7 @@ impl Shard {
         let wake = self.with(|state| state.drain_wake.clone());
         loop {
             wake.notified().await;
-            let finishing = self.0.finishing.get();
+            let finishing = self.with(|state| state.finishing);
             let pass =
                 if finishing { self.finish_pass(&mut checkpoints).await } else { self.pass(&mut checkpoints).await };
             if let Err(error) = pass {
@@ -165,19 +187,27 @@ impl Shard {
         if !self.with(|state| state.wants_draining()) {
             return Ok(());
         }
-        let logs = self.with(|state| state.logs_in_journal());
-        self.0.drive.drain_all(self, &logs).await?;
-        self.with(State::retire_if_alone);
-        if self.0.defect != Some(Defect::RecyclesBeforeFlush) {
-            self.0.drive.flush(self, &logs).await?;
+        let logs = self.with(|state| {
+            // Each of them may want to put its last page into the journal again.
+            state.journal.set_reserve((state.replicas.len() * (PAGE_BYTES + 512)) as u64);
+            state.logs_in_journal()
+        });
+        if self.0.defect != Some(Defect::RecyclesTooMuch) {
+            self.0.drive.drain_all(self, &logs).await?;
         }
+        self.with(State::retire_if_alone);
+        if self.0.defect == Some(Defect::RecyclesBeforeFlush) {
+            self.checkpoint(checkpoints).await?;
+            return self.0.drive.flush(self, &logs).await.map(drop);
+        }
+        self.0.drive.flush(self, &logs).await?;
         self.checkpoint(checkpoints).await
     }
 
     async fn checkpoint(&self, checkpoints: &mut CheckpointWriter) -> Result<(), StorageError> {
         let (newest, states, (tail, finished)) = self.with(|state| {
             let mut needed = state.needed_sequence();
-            if state.options.defect == Some(Defect::RecyclesBeforeFlush) {
+            if [Some(Defect::RecyclesBeforeFlush), Some(Defect::RecyclesTooMuch)].contains(&state.options.defect) {
                 needed = state.journal.durable() + 1;
             }
             (state.journal.newest(), state.log_states(), state.journal.recyclable(needed))
@@ -236,9 +266,7 @@ impl Shard {
     /// Removes the directories of deleted logs, once the journal says so durably.
     async fn delete_logs(&self) -> Result<(), StorageError> {
         while let Some((ticket, log)) = self.with(|state| state.deletions.pop_front()) {
-            if self.0.defect != Some(Defect::DeletesBeforeDurable) {
-                self.durable(ticket).await;
-            }
+            self.durable(ticket).await;
             self.0.drive.delete(log.spec().id, &log.directory()).await?;
         }
         Ok(())
@@ -263,14 +291,11 @@ impl State {
     }
 
     fn log_states(&self) -> Vec<(LogId, Bytes)> {
-        let forgets = self.options.defect == Some(Defect::ForgetsProducers);
         let state = |(id, replica): (&LogId, &super::Replica)| {
             let mut checkpoint = replica.log.checkpoint();
             checkpoint.high = replica.partition.high().max(checkpoint.high);
-            if !forgets {
-                checkpoint.producer_offset = replica.partition.end();
-                checkpoint.producer_state = replica.partition.encode();
-            }
+            checkpoint.producer_offset = replica.partition.end();
+            checkpoint.producer_state = replica.partition.encode();
             (*id, checkpoint.encode().into())
         };
         self.replicas.iter().map(state).collect()

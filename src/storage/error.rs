@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 pub enum StorageError {
     /// Bytes that were acknowledged do not pass their checks. The range answers KAFKA_STORAGE_ERROR; nobody exits.
     #[error(
-        "{} at byte {position}: {found}; the data was acknowledged and is damaged. Restore this file, or run `coretide log repair` \
-         to set the damaged part aside.", file.display()
+        "{} at byte {position}: {found}; the data was acknowledged and is damaged. Restore this file from a \
+         copy; other ranges are served.", file.display()
     )]
     Corrupt {
         /// The damaged file.

@@ -264,6 +264,28 @@ pub struct Volume {
     pub volatile_cache: Option<bool>,
 }
 
+/// Makes a directory, with those above it, unless it is there.
+///
+/// # Errors
+/// [`HostRefusal::NoPermission`], [`HostRefusal::NoSpace`], [`HostRefusal::Refused`].
+pub fn make_directory(directory: &Path) -> Result<(), HostRefusal> {
+    std::fs::create_dir_all(directory).map_err(|source| HostRefusal::of("make", directory, source))
+}
+
+/// Whether there is anything in a directory.
+pub fn has_entries(directory: &Path) -> bool {
+    std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// Bytes of memory that this process may use: the machine's, or less where a control group says so.
+pub fn memory_bytes() -> Option<u64> {
+    // SAFETY: both names are known to the C library, and the call has no other preconditions.
+    let (pages, page) = unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
+    let machine = u64::try_from(pages).ok()?.checked_mul(u64::try_from(page).ok()?)?;
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    Some(group.map_or(machine, |group: u64| group.min(machine)))
+}
+
 /// Looks at what a directory lies on.
 ///
 /// # Errors

@@ -122,8 +122,8 @@ pub struct Found {
     pub owner: Owner,
     /// Its newest valid checkpoint.
     pub checkpoint: Checkpoint,
-    /// The entries that count, with the sequence of the block in which each ends. Empty after a clean stop.
-    pub entries: Vec<(u64, Committed)>,
+    /// The entries that count. Empty after a clean stop.
+    pub entries: Vec<Committed>,
     /// The end of its chain.
     pub end: Opened,
     /// It was closed by a clean stop and may be used again.
@@ -146,13 +146,13 @@ pub struct ReadDefects {
 }
 
 /// Reads every journal below `parent`, in the order of their ids. A directory without any checkpoint and without any block was being
-/// made when the broker died; it is given back for removal.
+/// made when the broker died, and is removed: nothing was ever acknowledged in it, and its id will be given again.
 pub async fn find_journals(
     io: &Io,
     parent: &Path,
     directory: [u8; 16],
     defects: ReadDefects,
-) -> Result<(Vec<Found>, Vec<PathBuf>), DirectoryError> {
+) -> Result<Vec<Found>, DirectoryError> {
     let names = match io.list_dir(parent).await {
         Ok(names) => names,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -160,15 +160,18 @@ pub async fn find_journals(
     };
     let mut ids: Vec<_> = names.iter().filter_map(|name| Some((u32::from_str_radix(name, 16).ok()?, name))).collect();
     ids.sort();
-    let (mut found, mut unfinished) = (Vec::new(), Vec::new());
+    let mut found = Vec::new();
     for (id, name) in ids {
         let dir = parent.join(name);
         match read_journal(io, &dir, Owner { directory, journal: JournalId(id) }, defects).await? {
             Some(journal) => found.push(journal),
-            None => unfinished.push(dir),
+            None => {
+                io.remove_dir_all(&dir).await.map_err(StorageError::write(&dir))?;
+                io.sync_dir(parent).await.map_err(StorageError::write(parent))?;
+            }
         }
     }
-    Ok((found, unfinished))
+    Ok(found)
 }
 
 async fn read_journal(
@@ -353,21 +356,26 @@ impl JournalPlan {
     }
 
     /// Makes the journal ready for its first block: directory, a checkpoint that says what stood before it, and its files. The order
-    /// makes every crash harmless: a block is written only after the checkpoint that lets it count is durable.
+    /// makes every crash harmless: a block is written only after the checkpoint that lets it count is durable. `flushed` is always true, but for
+    /// the simulation of a defect.
     pub async fn open(
         &self,
         io: &Io,
         incarnation: Incarnation,
         logs: Vec<(LogId, Bytes)>,
         snapshot: Bytes,
+        flushed: bool,
     ) -> Result<(JournalFiles, CheckpointWriter, Vec<u32>), StorageError> {
         let parent = self.dir.parent().unwrap_or(&self.dir);
         io.create_dir_all(&self.dir).await.map_err(StorageError::write(&self.dir))?;
         io.sync_dir(parent).await.map_err(StorageError::write(parent))?;
-        let files = JournalFiles::new(self.dir.clone());
-        let mut numbers = self.files.clone();
-        for number in &numbers {
-            files.open(io, *number).await?;
+        let files =
+            if flushed { JournalFiles::new(self.dir.clone()) } else { JournalFiles::unflushed(self.dir.clone()) };
+        let mut numbers = Vec::new();
+        for number in &self.files {
+            if files.open_whole(io, *number, self.file_bytes).await? {
+                numbers.push(*number);
+            }
         }
         if numbers.is_empty() {
             files.create(io, 0, self.file_bytes).await?;

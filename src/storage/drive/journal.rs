@@ -1,5 +1,6 @@
 //! Carries out what a journal decides: makes its files, writes its blocks, and says when they are durable.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -30,13 +31,19 @@ pub trait JournalHost: Clone + 'static {
 #[derive(Clone)]
 pub struct JournalFiles {
     dir: Rc<PathBuf>,
-    files: Rc<std::cell::RefCell<Map<u32, File>>>,
+    files: Rc<RefCell<Map<u32, File>>>,
+    flushed: bool,
 }
 
 impl JournalFiles {
     /// No files yet, in `dir`, which exists.
     pub fn new(dir: PathBuf) -> Self {
-        Self { dir: Rc::new(dir), files: Rc::default() }
+        Self { dir: Rc::new(dir), files: Rc::default(), flushed: true }
+    }
+
+    /// As [`JournalFiles::new`], but completed writes are not durable: a defect for the simulation.
+    pub fn unflushed(dir: PathBuf) -> Self {
+        Self { flushed: false, ..Self::new(dir) }
     }
 
     /// Writes file `number` with zeros, flushes it and its directory, and opens it for blocks. On an error the file counts for nothing.
@@ -45,7 +52,7 @@ impl JournalFiles {
         let failed = || StorageError::write(&path);
         let how = Open { write: true, create: true, direct: true, ..Open::default() };
         let raw = io.open(&path, how).await.map_err(failed())?;
-        let zeros = AlignedBuf::zeroed(ZERO_BYTES).freeze();
+        let zeros = AlignedBuf::zeroed(ZERO_BYTES.min(bytes as usize)).freeze();
         let mut at = 0;
         while at < bytes {
             let len = (bytes - at).min(ZERO_BYTES as u64) as usize;
@@ -61,10 +68,20 @@ impl JournalFiles {
     /// Opens file `number` for blocks, once whoever held it before has let it go.
     pub async fn open(&self, io: &Io, number: u32) -> Result<(), StorageError> {
         let path = self.dir.join(file_name(number));
-        let how = Open { write: true, direct: true, dsync: true, lock: true, ..Open::default() };
+        let how = Open { write: true, direct: true, dsync: self.flushed, lock: true, ..Open::default() };
         let file = io.open(&path, how).await.map_err(StorageError::write(&path))?;
         self.files.borrow_mut().insert(number, file);
         Ok(())
+    }
+
+    /// As [`JournalFiles::open`]; a file that was still being made when its broker stopped is removed instead, and `false` given.
+    pub async fn open_whole(&self, io: &Io, number: u32, bytes: u64) -> Result<bool, StorageError> {
+        let path = self.dir.join(file_name(number));
+        if io.file_len(&path).await.map_err(StorageError::read(&path))? == bytes {
+            return self.open(io, number).await.map(|()| true);
+        }
+        io.remove_file(&path).await.map_err(StorageError::write(&path))?;
+        Ok(false)
     }
 
     /// The bytes of file `number`, for recovery. They are flushed first: a drive may have shown more than it keeps.
@@ -122,7 +139,10 @@ pub async fn publish(files: &JournalFiles, host: &impl JournalHost, wake: &Notif
 async fn carry_out(files: JournalFiles, host: impl JournalHost, wake: Notify, write: Write) {
     let Write { file, position, bytes, sequence } = write;
     match files.file(file).write_at(position, bytes).await {
-        Ok(()) => host.written(sequence),
+        Ok(()) => {
+            tracing::trace!(dir = %files.dir.display(), file, position, sequence, "block written");
+            host.written(sequence);
+        }
         Err(source) => host.failed(StorageError::write(&files.dir.join(file_name(file)))(source)),
     }
     wake.notify();

@@ -61,6 +61,8 @@ pub struct Write {
 pub struct Committed {
     /// What it says.
     pub head: Head,
+    /// The sequence of the block in which it begins: the oldest that a crash would need for it.
+    pub first_block: u64,
     /// Its payload, in as many pieces as it has fragments.
     pub payload: SmallVec<[Bytes; 1]>,
 }
@@ -106,6 +108,7 @@ struct Open {
 /// An entry that ends in the open block: its payload's last piece stands at `range`.
 struct Placed {
     head: Head,
+    first_block: u64,
     earlier: SmallVec<[Bytes; 1]>,
     range: std::ops::Range<usize>,
 }
@@ -258,6 +261,11 @@ impl Journal {
         self.room() >= self.reserve + (fragment_bytes(payload) + 2 * PAGE_BYTES) as u64
     }
 
+    /// Whether one of the broker's own entries may be appended, out of the reserve.
+    pub fn has_reserve(&self, payload: usize) -> bool {
+        self.room() >= (fragment_bytes(payload) + 2 * PAGE_BYTES) as u64
+    }
+
     /// The sequence of the newest entry: a ticket that covers all that was appended so far.
     pub fn newest(&self) -> Ticket {
         if self.open_is_empty() { Ticket(self.next_sequence - 1) } else { self.open_ticket() }
@@ -403,7 +411,8 @@ impl Journal {
             checksum,
             at: at as u32,
         });
-        open.entries.push(Placed { head, earlier, range });
+        let first_block = self.next_sequence - earlier.len() as u64;
+        open.entries.push(Placed { head, first_block, earlier, range });
     }
 
     /// An entry that does not fit one block takes whole blocks, and its last fragment begins the next one.
@@ -462,7 +471,7 @@ impl Journal {
         let entries = complete
             .map(|mut placed| {
                 placed.earlier.push(whole.slice(placed.range));
-                Committed { head: placed.head, payload: placed.earlier }
+                Committed { head: placed.head, first_block: placed.first_block, payload: placed.earlier }
             })
             .collect();
         let write = Write { file, position, bytes: whole.clone(), sequence: header.sequence };
@@ -550,8 +559,8 @@ mod tests {
 
     fn offsets(verdict: &Verdict) -> Vec<i64> {
         let Verdict::Clean { blocks, .. } = verdict else { panic!("damaged: {verdict:?}") };
-        let appends = entries(blocks).into_iter().filter(|(_, entry)| entry.head.kind == Kind::Append);
-        appends.map(|(_, entry)| entry.head.first.0).collect()
+        let appends = entries(blocks).into_iter().filter(|entry| entry.head.kind == Kind::Append);
+        appends.map(|entry| entry.head.first.0).collect()
     }
 
     #[test]
@@ -584,8 +593,10 @@ mod tests {
         append(&mut journal, 2, b"behind");
         assert_eq!(settle(&mut journal, &mut disk), [0, 1, 2]);
         let Verdict::Clean { blocks, .. } = read_back(&disk, Tail { file: 0, sequence: 1 }, 0) else { panic!() };
-        let found: Vec<_> = entries(&blocks).into_iter().map(|(_, entry)| entry.payload.concat()).collect();
+        let found: Vec<_> = entries(&blocks).into_iter().map(|entry| entry.payload.concat()).collect();
         assert_eq!(found[1..], [b"before".to_vec(), payload, b"behind".to_vec()]);
+        let begins: Vec<_> = entries(&blocks).into_iter().map(|entry| entry.first_block).collect();
+        assert_eq!(begins, [1, 1, 2, 4], "an entry that spans blocks needs the one in which it begins");
     }
 
     #[test]

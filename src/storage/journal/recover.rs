@@ -8,7 +8,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::block::{self, BodyFault, Fragment, Header, Owner};
-use super::entry::{Head, Kind, Opened};
+use super::entry::{Kind, Opened};
 use super::plan::{Committed, Tail};
 use crate::base::limits::PAGE_BYTES;
 use crate::base::{LogId, Map, Offset};
@@ -147,22 +147,21 @@ fn damage(sequence: u64, committed: u64, broken: Option<((u32, u64), BodyFault)>
     Damage { sequence, committed, place, holes }
 }
 
-/// Puts the fragments of accepted blocks together, with the sequence of the block in which each entry ends. An entry without its last
-/// fragment does not exist.
-pub fn entries(blocks: &[Scanned]) -> Vec<(u64, Committed)> {
+/// Puts the fragments of accepted blocks together. An entry without its last fragment does not exist.
+pub fn entries(blocks: &[Scanned]) -> Vec<Committed> {
     let mut whole = Vec::new();
-    let mut open: Option<(Head, SmallVec<[Bytes; 1]>)> = None;
+    let mut open: Option<Committed> = None;
     for block in blocks {
         for fragment in block.body.iter().flatten() {
-            let piece = block.bytes.slice(fragment.payload.clone());
             if fragment.head.is_first() {
-                open = Some((fragment.head, SmallVec::new()));
+                let (head, first_block) = (fragment.head, block.header.sequence);
+                open = Some(Committed { head, first_block, payload: SmallVec::new() });
             }
-            let Some((_, payload)) = &mut open else { continue };
-            payload.push(piece);
+            if let Some(entry) = &mut open {
+                entry.payload.push(block.bytes.slice(fragment.payload.clone()));
+            }
             if fragment.head.is_last() {
-                let (_, payload) = open.take().expect("an open entry");
-                whole.push((block.header.sequence, Committed { head: fragment.head, payload }));
+                whole.extend(open.take());
             }
         }
     }
@@ -180,7 +179,7 @@ pub struct Known {
 
 /// The first pass of replay: works out which entries survive. Superseded appends are dropped (deleted, truncated, below the log start
 /// or below the drained offset), and `known` says for each log what the checkpoint says; a log that it does not know was deleted.
-pub fn survivors(entries: Vec<(u64, Committed)>, known: impl Fn(LogId) -> Option<Known>) -> Vec<(u64, Committed)> {
+pub fn survivors(entries: Vec<Committed>, known: impl Fn(LogId) -> Option<Known>) -> Vec<Committed> {
     /// What later entries say about earlier ones.
     struct Later {
         deleted: bool,
@@ -191,7 +190,7 @@ pub fn survivors(entries: Vec<(u64, Committed)>, known: impl Fn(LogId) -> Option
     let mut kept: Vec<_> = entries
         .into_iter()
         .rev()
-        .filter(|(_, entry)| {
+        .filter(|entry| {
             let Some(known) = known(entry.head.log) else { return false };
             let fresh = || Later { deleted: false, end: Offset(i64::MAX), start: known.log_start };
             let later = later.entry(entry.head.log).or_insert_with(fresh);
@@ -227,19 +226,20 @@ pub fn survivors(entries: Vec<(u64, Committed)>, known: impl Fn(LogId) -> Option
 mod tests {
     use super::*;
     use crate::base::LeaderEpoch;
+    use crate::storage::journal::Head;
 
-    fn entry(kind: Kind, log: u64, first: i64, last: i64) -> (u64, Committed) {
+    fn entry(kind: Kind, log: u64, first: i64, last: i64) -> Committed {
         let head = Head { first: Offset(first), last: Offset(last), ..Head::about(kind, LogId(log)) };
-        (1, Committed { head: Head { epoch: LeaderEpoch(0), ..head }, payload: SmallVec::new() })
+        Committed { head: Head { epoch: LeaderEpoch(0), ..head }, first_block: 1, payload: SmallVec::new() }
     }
 
-    fn kept(entries: Vec<(u64, Committed)>, drained: i64) -> Vec<(Kind, u64, i64)> {
+    fn kept(entries: Vec<Committed>, drained: i64) -> Vec<(Kind, u64, i64)> {
         let known = |log: LogId| {
             let known = Known { drained: Offset(drained), log_start: Offset(0) };
             (log.0 < 9).then_some(known)
         };
         let survivors = survivors(entries, known);
-        survivors.iter().map(|(_, entry)| (entry.head.kind, entry.head.log.0, entry.head.first.0)).collect()
+        survivors.iter().map(|entry| (entry.head.kind, entry.head.log.0, entry.head.first.0)).collect()
     }
 
     #[test]

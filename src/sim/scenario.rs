@@ -1,0 +1,514 @@
+//! One story from a seed.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::client::{Client, Gone};
+use super::ledger::{Ledger, Send};
+use crate::base::{NodeId, ProducerEpoch, ProducerId, TopicId};
+use crate::broker;
+use crate::io::Io;
+use crate::io::sim::{Crash, Loss, Process, Random, World, WorldOptions};
+use crate::node::{self, Listen, Seat};
+use crate::protocol::messages::{create_topics, fetch, init_producer_id, metadata, produce};
+use crate::protocol::{ApiKey, ErrorCode, Records};
+use crate::record::{Builder, NewRecord, records};
+use crate::shard::{self, Defect, Layout};
+
+/// What happened, so that a run in which nothing happened can be told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Story {
+    /// Batches that were acknowledged.
+    pub acknowledged: u64,
+    /// Sends that were attempted again.
+    pub retried: u64,
+    /// Batches that a reader saw while others wrote.
+    pub read: u64,
+    /// Times that the broker was brought down.
+    pub crashes: u64,
+    /// Unflushed operations that power cuts took away or tore.
+    pub lost: u64,
+    /// Starts that took batches out of a journal.
+    pub recovered: u64,
+    /// Journal files that were recycled is told by segments: batches that stood in segments before the last crash.
+    pub drained: u64,
+    /// The same for the same seed.
+    pub trace: u64,
+}
+
+const TOPIC: &str = "story";
+const PARTITIONS: usize = 3;
+const PRODUCERS: u32 = 3;
+const SENDS: u32 = 30;
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Tells the story of `seed`. `Err` is the rule that was broken.
+pub fn tell(seed: u64, defect: Option<Defect>) -> Result<Story, String> {
+    let world = World::new(seed, WorldOptions::default());
+    let mut stage = Stage::new(&world, defect);
+    stage.start();
+    stage.make_topic()?;
+    stage.begin_work();
+    let crashes = stage.chance.between(1, 3);
+    for _ in 0..crashes {
+        stage.let_work();
+        stage.bring_down();
+        stage.start();
+        if stage.chance.one_in(4) {
+            // Inside recovery, or soon after.
+            let soon = stage.chance.between(0, 20_000);
+            world.run_for(Duration::from_micros(soon));
+            stage.bring_down();
+            stage.start();
+        }
+        stage.check_epochs()?;
+    }
+    stage.finish()
+}
+
+struct Stage<'a> {
+    world: &'a World,
+    broker: Process,
+    clients: Process,
+    chance: Random,
+    defect: Option<Defect>,
+    ledger: Rc<RefCell<Ledger>>,
+    working: Rc<Cell<u32>>,
+    story: Story,
+    summaries: Rc<RefCell<Vec<shard::BootSummary>>>,
+    failures: Rc<RefCell<Vec<String>>>,
+}
+
+fn address() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 9092))
+}
+
+impl<'a> Stage<'a> {
+    fn new(world: &'a World, defect: Option<Defect>) -> Self {
+        Self {
+            world,
+            broker: world.process("broker"),
+            clients: world.process("clients"),
+            chance: world.random("story"),
+            defect,
+            ledger: Rc::new(RefCell::new(Ledger::new(PARTITIONS))),
+            working: Rc::new(Cell::new(PRODUCERS)),
+            story: Story::default(),
+            summaries: Rc::default(),
+            failures: Rc::default(),
+        }
+    }
+
+    /// Starts the broker with any number of cores and any settings. Does not wait for it.
+    fn start(&mut self) {
+        let cores = self.chance.between(1, 3) as u16;
+        let options = self.options();
+        let (heard, failures) = (self.summaries.clone(), self.failures.clone());
+        let (announce, announced) = std::sync::mpsc::channel();
+        let (seats, _stop) = node::seats(cores, move |outcome| {
+            let _ = announce.send(outcome);
+        });
+        let seats: Rc<RefCell<Vec<Option<Seat>>>> = Rc::new(RefCell::new(seats.into_iter().map(Some).collect()));
+        let announced = Rc::new(announced);
+        self.world.start(self.broker, cores, move |io: Io| {
+            let seat = seats.borrow_mut()[usize::from(io.shard().0)].take().expect("a core takes its seat once");
+            let (options, heard, failures, announced) =
+                (options.clone(), heard.clone(), failures.clone(), announced.clone());
+            async move {
+                if io.shard().0 == 0 {
+                    io.spawn(hear(io.clone(), announced, heard, failures));
+                }
+                node::core(io, seat, options).await;
+            }
+        });
+    }
+
+    fn options(&mut self) -> node::Options {
+        let file_bytes = self.chance.between(2, 4) * (64 << 10);
+        let block_bytes = 32 << 10;
+        node::Options {
+            layout: Layout { data: PathBuf::from("/data"), journals: PathBuf::from("/data/journals") },
+            node: NodeId(1),
+            rack: None,
+            cluster_id: None,
+            listeners: vec![Listen {
+                name: "PLAINTEXT".into(),
+                bind: address(),
+                advertised_host: "127.0.0.1".into(),
+                advertised_port: 0,
+            }],
+            shard: shard::Options {
+                cache_bytes: (self.chance.between(0, 3) * (64 << 10)) as usize,
+                journal_bytes: file_bytes * self.chance.between(2, 4),
+                journal_file_bytes: file_bytes,
+                metadata_file_bytes: 256 << 10,
+                journal_depth: self.chance.between(1, 4) as usize,
+                journal_block_bytes: block_bytes,
+                journal_threshold: 8 << 10,
+                defect: self.defect,
+                ..shard::Options::default()
+            },
+            net: crate::net::Options::default(),
+            broker: broker::Options::default(),
+            on_failure: Arc::new(|error| panic!("the disk works, and yet: {error}")),
+            on_impatience: Arc::new(|| {}),
+        }
+    }
+
+    fn make_topic(&mut self) -> Result<(), String> {
+        let made = self.world.run(self.clients, async |io| {
+            let request = create_topics::CreateTopicsRequest {
+                topics: vec![create_topics::CreatableTopic {
+                    name: TOPIC.into(),
+                    num_partitions: PARTITIONS as i32,
+                    replication_factor: 1,
+                    ..Default::default()
+                }],
+                ..Default::default()
+            };
+            let mut last = "nobody listens".to_owned();
+            for _ in 0..1000 {
+                if let Ok(mut client) = Client::connect(&io, address()).await {
+                    let answer = client.call(ApiKey::CreateTopics, 5, &request).await;
+                    match answer.map(|answer: create_topics::CreateTopicsResponse| answer.topics[0].error_code) {
+                        Ok(code) if [0, ErrorCode::TopicAlreadyExists.code()].contains(&code) => return Ok(()),
+                        outcome => last = format!("{outcome:?}"),
+                    }
+                }
+                io.sleep(Duration::from_millis(5)).await;
+            }
+            Err(format!("the topic cannot be made: {last}"))
+        });
+        self.verdict()?;
+        made?;
+        self.check_epochs()
+    }
+
+    fn begin_work(&mut self) {
+        let (ledger, working) = (self.ledger.clone(), self.working.clone());
+        let seeds: Vec<u64> = (0..=PRODUCERS).map(|_| self.chance.next_u64()).collect();
+        self.world.start(self.clients, 1, move |io: Io| {
+            for producer in 0..PRODUCERS {
+                let chance = Random::new(seeds[producer as usize], "producer");
+                let (ledger, working) = (ledger.clone(), working.clone());
+                let producing = produce_all(io.clone(), producer, chance, ledger);
+                io.spawn(async move {
+                    producing.await;
+                    working.set(working.get() - 1);
+                });
+            }
+            io.spawn(read_on(io.clone(), ledger.clone()));
+            async move { std::future::pending().await }
+        });
+    }
+
+    fn let_work(&mut self) {
+        let time = Duration::from_micros(self.chance.between(500, 60_000));
+        let (ledger, working) = (self.ledger.clone(), self.working.clone());
+        self.world.run_until(time, || ledger.borrow().broken().is_some() || working.get() == 0);
+    }
+
+    fn bring_down(&mut self) {
+        let how = match self.chance.below(6) {
+            0 => Crash::Kill,
+            1 => Crash::PowerCut(Loss::Everything),
+            2 => Crash::PowerCut(Loss::Nothing),
+            _ => Crash::PowerCut(Loss::Random),
+        };
+        self.world.crash(self.broker, how);
+        self.story.crashes += 1;
+        if self.chance.one_in(2) {
+            let dark = self.chance.between(0, 50_000);
+            self.world.run_for(Duration::from_micros(dark));
+        }
+    }
+
+    /// Every start announces a higher leader epoch.
+    fn check_epochs(&mut self) -> Result<(), String> {
+        let ledger = self.ledger.clone();
+        let observer = self.world.process("observer");
+        self.world.run(observer, async move |io| {
+            for _ in 0..4000 {
+                if let Ok(epochs) = leader_epochs(&io).await {
+                    let mut ledger = ledger.borrow_mut();
+                    epochs.into_iter().for_each(|(partition, epoch)| ledger.started(partition, epoch));
+                    return;
+                }
+                io.sleep(Duration::from_millis(5)).await;
+            }
+            ledger.borrow_mut().break_rule("the broker does not answer after a start".into());
+        });
+        self.verdict()
+    }
+
+    fn verdict(&self) -> Result<(), String> {
+        if let Some(failure) = self.failures.borrow().first() {
+            return Err(failure.clone());
+        }
+        self.ledger.borrow().broken().map_or(Ok(()), |rule| Err(rule.to_owned()))
+    }
+
+    /// Everybody finishes, and everything is read.
+    fn finish(mut self) -> Result<Story, String> {
+        let (ledger, working) = (self.ledger.clone(), self.working.clone());
+        self.world.run_until(PATIENCE, || ledger.borrow().broken().is_some() || working.get() == 0);
+        self.verdict()?;
+        if self.working.get() > 0 {
+            return Err(format!("no progress: {} producers are not done after {PATIENCE:?}", self.working.get()));
+        }
+        if self.chance.one_in(2) {
+            self.bring_down();
+            self.start();
+            self.check_epochs()?;
+        }
+        let observer = self.world.process("observer");
+        for partition in 0..PARTITIONS {
+            let batches = self.world.run(observer, async move |io| read_everything(&io, partition).await);
+            let batches = batches.map_err(|why| format!("partition {partition} cannot be read to its end: {why}"))?;
+            self.ledger.borrow_mut().settle(partition, &batches);
+        }
+        self.verdict()?;
+        let ledger = self.ledger.borrow();
+        let counts = self.world.disk_counts(self.broker);
+        let recovered = self.summaries.borrow().iter().filter(|summary| summary.batches > 0).count() as u64;
+        Ok(Story {
+            acknowledged: ledger.acknowledged,
+            retried: ledger.retried,
+            read: ledger.read,
+            lost: counts.lost + counts.torn,
+            recovered,
+            trace: self.world.trace_hash(),
+            ..self.story
+        })
+    }
+}
+
+type Announced = std::sync::mpsc::Receiver<Result<node::Started, node::StartError>>;
+
+/// Listens for how a start went.
+async fn hear(
+    io: Io,
+    announced: Rc<Announced>,
+    heard: Rc<RefCell<Vec<shard::BootSummary>>>,
+    failures: Rc<RefCell<Vec<String>>>,
+) {
+    loop {
+        match announced.try_recv() {
+            Ok(Ok(started)) => return heard.borrow_mut().push(started.summary),
+            Ok(Err(error)) => return failures.borrow_mut().push(format!("the broker does not start: {error}")),
+            Err(_) => io.sleep(Duration::from_millis(1)).await,
+        }
+    }
+}
+
+async fn leader_epochs(io: &Io) -> Result<Vec<(usize, i32)>, Gone> {
+    let mut client = Client::connect(io, address()).await?;
+    let request = metadata::MetadataRequest {
+        topics: Some(vec![metadata::MetadataRequestTopic { name: Some(TOPIC.into()), topic_id: TopicId::ZERO }]),
+        allow_auto_topic_creation: false,
+        ..Default::default()
+    };
+    let answer: metadata::MetadataResponse = client.call(ApiKey::Metadata, 9, &request).await?;
+    let topic = answer.topics.first().filter(|topic| topic.error_code == 0).ok_or(Gone)?;
+    Ok(topic.partitions.iter().map(|partition| (partition.partition_index as usize, partition.leader_epoch)).collect())
+}
+
+/// What a send holds: who, which, and enough to be of any size.
+fn payload(send: Send, bytes: usize) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(8 + bytes);
+    payload.extend(send.producer.to_be_bytes());
+    payload.extend(send.number.to_be_bytes());
+    payload.resize(8 + bytes, (send.number % 251) as u8);
+    payload
+}
+
+fn sent_by(value: &[u8]) -> Option<Send> {
+    let producer = u32::from_be_bytes(value.get(..4)?.try_into().ok()?);
+    let number = u32::from_be_bytes(value.get(4..8)?.try_into().ok()?);
+    Some(Send { producer, number })
+}
+
+async fn produce_all(io: Io, producer: u32, mut chance: Random, ledger: Rc<RefCell<Ledger>>) {
+    let mut client = None;
+    let id = loop {
+        match new_producer_id(&io, &mut client).await {
+            Ok(id) => break id,
+            Err(Gone) => reconnect_later(&io, &mut client).await,
+        }
+    };
+    let mut sequences = [0; PARTITIONS];
+    for number in 0..SENDS {
+        let partition = chance.below(PARTITIONS as u64) as usize;
+        let send = Send { producer, number };
+        let count = chance.between(1, 3) as i32;
+        let bytes = if chance.one_in(10) { chance.between(8_000, 14_000) } else { chance.between(0, 3_000) } as usize;
+        let value = payload(send, bytes);
+        let mut batch = Builder::new().producer(ProducerId(id), ProducerEpoch(0), sequences[partition]);
+        for _ in 0..count {
+            let timestamp = io.wall_clock();
+            batch.push(NewRecord { timestamp, key: None, value: Some(&value), headers: &[] });
+        }
+        let batch = batch.build();
+        let mut attempts = 0;
+        loop {
+            match produce_one(&io, &mut client, partition, batch.clone()).await {
+                Ok((0, offset)) => {
+                    ledger.borrow_mut().acknowledge(partition, offset, send);
+                    break;
+                }
+                Ok((code, _)) if may_try_again(code) => {}
+                Ok((code, _)) => {
+                    let rule =
+                        format!("{send:?} to partition {partition}, attempt {attempts}, was refused with {code}");
+                    return ledger.borrow_mut().break_rule(rule);
+                }
+                Err(Gone) => {}
+            }
+            attempts += 1;
+            ledger.borrow_mut().retried += 1;
+            reconnect_later(&io, &mut client).await;
+        }
+        sequences[partition] += count;
+        if chance.one_in(3) {
+            io.sleep(Duration::from_micros(chance.between(0, 2_000))).await;
+        }
+    }
+}
+
+fn may_try_again(code: i16) -> bool {
+    [ErrorCode::NotLeaderOrFollower, ErrorCode::UnknownTopicOrPartition, ErrorCode::RequestTimedOut]
+        .iter()
+        .any(|known| known.code() == code)
+}
+
+async fn reconnect_later(io: &Io, client: &mut Option<Client>) {
+    *client = None;
+    io.sleep(Duration::from_millis(5)).await;
+}
+
+async fn connected<'c>(io: &Io, client: &'c mut Option<Client>) -> Result<&'c mut Client, Gone> {
+    if client.is_none() {
+        *client = Some(Client::connect(io, address()).await?);
+    }
+    client.as_mut().ok_or(Gone)
+}
+
+async fn new_producer_id(io: &Io, client: &mut Option<Client>) -> Result<i64, Gone> {
+    let client = connected(io, client).await?;
+    let request = init_producer_id::InitProducerIdRequest { transaction_timeout_ms: 60_000, ..Default::default() };
+    let answer: init_producer_id::InitProducerIdResponse = client.call(ApiKey::InitProducerId, 4, &request).await?;
+    if answer.error_code == 0 { Ok(answer.producer_id) } else { Err(Gone) }
+}
+
+async fn produce_one(io: &Io, client: &mut Option<Client>, partition: usize, batch: Bytes) -> Result<(i16, i64), Gone> {
+    let client = connected(io, client).await?;
+    let request = produce::ProduceRequest {
+        acks: -1,
+        timeout_ms: 30_000,
+        topic_data: vec![produce::TopicProduceData {
+            name: TOPIC.into(),
+            partition_data: vec![produce::PartitionProduceData {
+                index: partition as i32,
+                records: Some(Records::from(batch)),
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let answer: produce::ProduceResponse = client.call(ApiKey::Produce, 9, &request).await?;
+    let answer = &answer.responses[0].partition_responses[0];
+    Ok((answer.error_code, answer.base_offset))
+}
+
+/// One fetch of one partition: error code, high watermark, log start and bytes.
+async fn fetch_one(
+    io: &Io,
+    client: &mut Option<Client>,
+    partition: usize,
+    offset: i64,
+    max_wait_ms: i32,
+) -> Result<(i16, i64, i64, Bytes), Gone> {
+    let client = connected(io, client).await?;
+    let request = fetch::FetchRequest {
+        max_wait_ms,
+        min_bytes: 1,
+        max_bytes: 1 << 20,
+        topics: vec![fetch::FetchTopic {
+            topic: TOPIC.into(),
+            partitions: vec![fetch::FetchPartition {
+                partition: partition as i32,
+                fetch_offset: offset,
+                partition_max_bytes: 64 << 10,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let answer: fetch::FetchResponse = client.call(ApiKey::Fetch, 11, &request).await?;
+    let part = answer.responses.into_iter().next().and_then(|topic| topic.partitions.into_iter().next()).ok_or(Gone)?;
+    Ok((part.error_code, part.high_watermark, part.log_start_offset, part.records.into_bytes()))
+}
+
+/// Reads all partitions in turn, for ever.
+async fn read_on(io: Io, ledger: Rc<RefCell<Ledger>>) {
+    let (mut client, mut next) = (None, [0; PARTITIONS]);
+    loop {
+        for (partition, next) in next.iter_mut().enumerate() {
+            match fetch_one(&io, &mut client, partition, *next, 2).await {
+                Ok((0, high, log_start, bytes)) => {
+                    let mut ledger = ledger.borrow_mut();
+                    ledger.marks(partition, high, log_start);
+                    *next = ledger.saw(partition, &bytes, *next);
+                }
+                Ok((code, ..)) if may_try_again(code) => reconnect_later(&io, &mut client).await,
+                Ok((code, high, ..)) => {
+                    let rule = format!(
+                        "a fetch of partition {partition} from {next} failed with {code}; high watermark {high}"
+                    );
+                    return ledger.borrow_mut().break_rule(rule);
+                }
+                Err(Gone) => reconnect_later(&io, &mut client).await,
+            }
+        }
+    }
+}
+
+/// Every batch of a partition: base offset, last offset, and whose it is.
+async fn read_everything(io: &Io, partition: usize) -> Result<Vec<(i64, i64, Send)>, String> {
+    let (mut client, mut next, mut found) = (None, 0, Vec::new());
+    for _ in 0..10_000 {
+        let Ok((code, high, _, bytes)) = fetch_one(io, &mut client, partition, next, 0).await else {
+            reconnect_later(io, &mut client).await;
+            continue;
+        };
+        if code != 0 {
+            return Err(format!("error {code} at offset {next}"));
+        }
+        if next >= high {
+            return Ok(found);
+        }
+        let before = next;
+        for batch in crate::record::batches(&bytes) {
+            let values: Vec<_> = records(batch.body())
+                .map(|record| record.ok().and_then(|record| record.value.and_then(sent_by)))
+                .collect();
+            let send = values.first().copied().flatten().ok_or(format!("an alien batch at {}", batch.base_offset()))?;
+            if values.iter().any(|value| *value != Some(send)) {
+                return Err(format!("a mixed batch at {}", batch.base_offset()));
+            }
+            found.push((batch.base_offset().0, batch.last_offset().0, send));
+            next = batch.last_offset().0 + 1;
+        }
+        if next == before {
+            return Err(format!("nothing at offset {next}, although the high watermark is {high}"));
+        }
+    }
+    Err("it has no end".into())
+}
