@@ -505,7 +505,7 @@ mod tests {
 
     #[test]
     fn a_full_fetch_makes_a_session_and_increments_send_only_changes() {
-        let mut sessions = FetchSessions::new_for_tests(ShardId(3));
+        let mut sessions = FetchSessions::new(ShardId(3), FETCH_SESSIONS_PER_CORE_MAX);
         let all = asked(0, 0, &[("a", 0, 0), ("a", 1, 0), ("b", 0, 0)]);
         let (id, sent) = fetch(&mut sessions, at(1), all, |_| quiet(5)).unwrap();
         assert!(id != NO_SESSION && id as u32 & SHARD_MASK == 3);
@@ -523,7 +523,7 @@ mod tests {
 
     #[test]
     fn an_error_is_reported_again_and_its_end_is_reported_too() {
-        let mut sessions = FetchSessions::new_for_tests(ShardId(0));
+        let mut sessions = FetchSessions::new(ShardId(0), FETCH_SESSIONS_PER_CORE_MAX);
         let unknown = Found { high_watermark: -1, log_start: -1, error: true, ..Found::default() };
         let (id, sent) = fetch(&mut sessions, at(1), asked(0, 0, &[("gone", 0, 0)]), |_| unknown).unwrap();
         assert_eq!(sent.len(), 1);
@@ -539,7 +539,7 @@ mod tests {
 
     #[test]
     fn wrong_epochs_and_unknown_ids_have_their_own_faults() {
-        let mut sessions = FetchSessions::new_for_tests(ShardId(0));
+        let mut sessions = FetchSessions::new(ShardId(0), FETCH_SESSIONS_PER_CORE_MAX);
         let (id, _) = fetch(&mut sessions, at(1), asked(0, 0, &[("a", 0, 0)]), |_| quiet(0)).unwrap();
         assert_eq!(sessions.begin(at(1), asked(id, 2, &[])).unwrap_err(), SessionFault::WrongEpoch);
         assert_eq!(sessions.begin(at(1), asked(id + 512, 1, &[])).unwrap_err(), SessionFault::NotFound);
@@ -551,7 +551,7 @@ mod tests {
 
     #[test]
     fn a_repeated_request_makes_the_first_ones_answer_void() {
-        let mut sessions = FetchSessions::new_for_tests(ShardId(0));
+        let mut sessions = FetchSessions::new(ShardId(0), FETCH_SESSIONS_PER_CORE_MAX);
         let (id, _) = fetch(&mut sessions, at(1), asked(0, 0, &[("a", 0, 0)]), |_| quiet(0)).unwrap();
         let (kind, _) = sessions.begin(at(1), asked(id, 1, &[])).unwrap().into_parts();
         sessions.begin(at(1), asked(id, 2, &[])).unwrap();
@@ -562,7 +562,7 @@ mod tests {
 
     #[test]
     fn a_session_closes_by_the_final_epoch_or_when_its_last_partition_is_forgotten() {
-        let mut sessions = FetchSessions::new_for_tests(ShardId(0));
+        let mut sessions = FetchSessions::new(ShardId(0), FETCH_SESSIONS_PER_CORE_MAX);
         let (id, _) = fetch(&mut sessions, at(1), asked(0, 0, &[("a", 0, 0)]), |_| quiet(0)).unwrap();
         assert_eq!(fetch(&mut sessions, at(1), asked(id, EPOCH_FINAL, &[]), |_| quiet(0)).unwrap().0, NO_SESSION);
         assert_eq!(sessions.begin(at(1), asked(id, 1, &[])).unwrap_err(), SessionFault::NotFound);
@@ -574,7 +574,7 @@ mod tests {
 
     #[test]
     fn a_partition_with_records_goes_to_the_end() {
-        let mut sessions = FetchSessions::new_for_tests(ShardId(0));
+        let mut sessions = FetchSessions::new(ShardId(0), FETCH_SESSIONS_PER_CORE_MAX);
         let all = asked(0, 0, &[("a", 0, 0), ("a", 1, 0), ("a", 2, 0)]);
         let (id, _) = fetch(&mut sessions, at(1), all, |_| quiet(9)).unwrap();
         let hear = |k: &PartitionKey| if k.partition == 0 { data(9) } else { quiet(9) };
@@ -587,7 +587,7 @@ mod tests {
 
     #[test]
     fn the_last_wish_for_a_partition_counts() {
-        let mut sessions = FetchSessions::new_for_tests(ShardId(0));
+        let mut sessions = FetchSessions::new(ShardId(0), FETCH_SESSIONS_PER_CORE_MAX);
         let twice = asked(0, 0, &[("a", 0, 1), ("b", 0, 2), ("a", 0, 3), ("c", 0, 4)]);
         let begun = sessions.begin(at(1), twice).unwrap();
         let order: Vec<_> = begun.partitions.iter().map(|(_, wanted)| wanted.offset).collect();

@@ -189,7 +189,7 @@ pub(super) struct Request {
 
 #[derive(Debug)]
 pub(super) enum Ask {
-    Produce(SmallVec<[ProduceBatch; 4]>),
+    Produce(Vec<ProduceBatch>),
     Plan(Vec<FetchSpec>),
     Read(Vec<ReadSpec>),
     Wait {

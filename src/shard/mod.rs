@@ -300,14 +300,16 @@ impl Shard {
     /// Appends batches, in order. Synchronous: when this returns their order among all batches of this core is fixed; the ticket resolves
     /// with an answer to each, in the same order, once all are durable or refused.
     pub fn produce(&self, batches: SmallVec<[ProduceBatch; 4]>) -> ProduceTicket {
-        let mut parts: SmallVec<[(ShardId, SmallVec<[u16; 4]>, SmallVec<[ProduceBatch; 4]>); 2]> = SmallVec::new();
+        /// A core, its batches and their places in the request.
+        type Share = (ShardId, SmallVec<[u16; 4]>, Vec<ProduceBatch>);
+        let mut parts: SmallVec<[Share; 2]> = SmallVec::new();
         let total = batches.len();
         for (place, batch) in (0u16..).zip(batches) {
             let owner = self.owner(batch.log);
             let part = match parts.iter_mut().position(|(shard, ..)| *shard == owner) {
                 Some(at) => &mut parts[at],
                 None => {
-                    parts.push((owner, SmallVec::new(), SmallVec::new()));
+                    parts.push((owner, SmallVec::new(), Vec::new()));
                     parts.last_mut().expect("just pushed")
                 }
             };
@@ -386,9 +388,9 @@ impl Shard {
         placement(log, self.0.mesh.cores())
     }
 
-    fn take_part(&self, origin: Origin, batches: SmallVec<[ProduceBatch; 4]>) {
+    fn take_part(&self, origin: Origin, batches: Vec<ProduceBatch>) {
         let now = self.io().wall_clock();
-        let part = Part { origin, batches: batches.into_iter().collect(), answers: Answers::new(), ticket: None };
+        let part = Part { origin, batches: batches.into(), answers: Answers::new(), ticket: None };
         self.with(|state| state.take_part(now, part));
     }
 

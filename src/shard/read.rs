@@ -249,11 +249,11 @@ impl Shard {
     }
 
     /// Which places of `items` belong to which core; `None`: all to this one.
-    fn split<T>(&self, items: &[T], log: impl Fn(&T) -> LogId) -> Option<SmallVec<[(ShardId, Vec<usize>); 4]>> {
+    fn split<T>(&self, items: &[T], log: impl Fn(&T) -> LogId) -> Option<Split> {
         if items.iter().all(|item| self.owner(log(item)) == self.id()) {
             return None;
         }
-        let mut split: SmallVec<[(ShardId, Vec<usize>); 4]> = SmallVec::new();
+        let mut split = Split::new();
         for (place, item) in items.iter().enumerate() {
             let owner = self.owner(log(item));
             match split.iter_mut().find(|(core, _)| *core == owner) {
@@ -278,6 +278,9 @@ impl Drop for Cancel<'_> {
         }
     }
 }
+
+/// Cores, and which places of a list are theirs.
+type Split = SmallVec<[(ShardId, Vec<usize>); 4]>;
 
 const NOTHING: ListedOffset = ListedOffset { offset: Offset(-1), timestamp: Timestamp::NONE, epoch: LeaderEpoch::NONE };
 
