@@ -41,7 +41,7 @@ pub struct Api {
 pub enum FrameLimit {
     /// As `socket.request.max.bytes` says: it carries records.
     Records,
-    /// At most [`FRAME_BYTES_MIN`].
+    /// At most [`SMALL_FRAME_BYTES_MAX`], and no more than that setting.
     Small,
 }
 
@@ -57,8 +57,8 @@ pub struct Feature {
     pub levels: (i16, i16),
 }
 
-/// Bytes that a frame of any API may have.
-pub const FRAME_BYTES_MIN: usize = REQUEST_BYTES_MAX_SMALL;
+/// Bytes of a frame that carries no records at most.
+pub const SMALL_FRAME_BYTES_MAX: usize = REQUEST_BYTES_MAX_SMALL;
 
 /// All APIs served, by key.
 pub static APIS: &[Api] = &[
@@ -154,11 +154,11 @@ pub fn find(key: ApiKey) -> Option<&'static Api> {
     APIS.iter().find(|api| api.key == key)
 }
 
-/// Bytes that a frame for this key may have, given `socket.request.max.bytes`. Unknown keys get the smallest limit.
-pub fn frame_bytes_max(key: i16, records_max: usize) -> usize {
+/// Bytes that a frame for this key may have, given `socket.request.max.bytes`. Unknown keys get the smaller limit.
+pub fn frame_bytes_max(key: i16, request_bytes_max: usize) -> usize {
     match ApiKey::from_key(key).and_then(find).map(|api| api.frame) {
-        Some(FrameLimit::Records) => records_max,
-        Some(FrameLimit::Small) | None => FRAME_BYTES_MIN,
+        Some(FrameLimit::Records) => request_bytes_max,
+        Some(FrameLimit::Small) | None => SMALL_FRAME_BYTES_MAX.min(request_bytes_max),
     }
 }
 
@@ -186,7 +186,8 @@ mod tests {
     fn only_records_make_frames_large() {
         assert_eq!(frame_bytes_max(0, 100 << 20), 100 << 20);
         for key in [1, 3, 18, 999, -1] {
-            assert_eq!(frame_bytes_max(key, 100 << 20), FRAME_BYTES_MIN);
+            assert_eq!(frame_bytes_max(key, 100 << 20), SMALL_FRAME_BYTES_MAX);
+            assert_eq!(frame_bytes_max(key, 1 << 20), 1 << 20, "the operator's setting holds for all");
         }
     }
 }

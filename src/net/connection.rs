@@ -64,8 +64,8 @@ impl Connection {
         }
     }
 
-    /// Reads requests and has them handled, until the peer or the broker ends it. The writer must run beside it. A Produce may have
-    /// `request_bytes_max` bytes.
+    /// Reads requests and has them handled, until the peer or the broker ends it. The writer must run beside it. No frame may have
+    /// more than `request_bytes_max` bytes.
     pub async fn read_requests(&self, io: &Io, broker: &Rc<Broker>, buffers: &Buffers, request_bytes_max: usize) {
         let end = self.take_up_all(io, broker, buffers, request_bytes_max).await;
         match end {
@@ -96,8 +96,8 @@ impl Connection {
     ) -> Result<(), InboxEnd> {
         let mut inbox = Inbox::new();
         let limits = FrameLimits {
-            any: request_bytes_max.max(catalogue::FRAME_BYTES_MIN),
-            every: catalogue::FRAME_BYTES_MIN,
+            any: request_bytes_max,
+            every: catalogue::SMALL_FRAME_BYTES_MAX.min(request_bytes_max),
             of: catalogue::frame_bytes_max,
         };
         let moved = |inside| {

@@ -24,7 +24,7 @@ use crate::base::limits::REQUEST_BYTES_MAX;
 /// What an operator may set about connections.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Bytes of a Produce frame at most (`socket.request.max.bytes`).
+    /// Bytes of a request frame at most (`socket.request.max.bytes`); the catalogue sets a lower limit for those without records.
     pub request_bytes_max: usize,
     /// Connections of the whole broker at most (`max.connections`).
     pub connections_max: usize,
