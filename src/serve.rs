@@ -37,10 +37,12 @@ struct Host {
 fn look_at_host(settings: &Settings, layout: &Layout, cores: usize) -> Result<Host, Refusal> {
     let fault = |refused: HostRefusal| Refusal::new(exit_of_host(&refused), refused.to_string());
     host::check(cores).map_err(fault)?;
+    // Not `layout.journals`: that it is there tells a used data directory from a new one.
+    let journals = settings.journal_dir.as_ref().unwrap_or(&layout.data);
     host::make_directory(&layout.data).map_err(fault)?;
-    host::make_directory(&layout.journals).map_err(fault)?;
-    let volume = host::volume(&layout.journals).map_err(fault)?;
-    for directory in [&layout.data, &layout.journals] {
+    host::make_directory(journals).map_err(fault)?;
+    let volume = host::volume(journals).map_err(fault)?;
+    for directory in [&layout.data, journals] {
         let volume = host::volume(directory).map_err(fault)?;
         if !volume.file_system.is_known_durable() && !settings.allow_unsafe_filesystem {
             let what = format!(
@@ -51,13 +53,13 @@ fn look_at_host(settings: &Settings, layout: &Layout, cores: usize) -> Result<Ho
             return Err(Refusal::new(Exit::UnknownFileSystem, what));
         }
     }
-    let cost = host::measure_durable_write(&layout.journals).map_err(fault)?;
+    let cost = host::measure_durable_write(journals).map_err(fault)?;
     let needed = settings.journal_bytes * cores as u64 + DISK_BESIDE_JOURNAL;
     if volume.free_bytes < needed && !host::has_entries(&layout.journals) {
         let (free, needed) = (show_size(volume.free_bytes), show_size(needed));
         let what = format!(
             "{} has {free} free; the journal of {cores} cores and the first segments need {needed}",
-            layout.journals.display()
+            journals.display()
         );
         return Err(Refusal::new(Exit::NoSpace, what));
     }
