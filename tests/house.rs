@@ -25,7 +25,7 @@ const MATRIX: &[(&str, &[&str])] = &[
 ];
 
 /// Those who may name everything: they put the rooms together.
-const FREE: &[&str] = &["main", "lib", "cli", "config", "logs", "node", "sim"];
+const FREE: &[&str] = &["main", "lib", "cli", "config", "logs", "node", "serve", "sim"];
 
 /// (file or folder under `src`, the room it may name besides, why).
 const MATRIX_EXCEPTIONS: &[(&str, &str, &str)] = &[
@@ -73,6 +73,7 @@ const DOOR_EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("main.rs", "std::fs", "reads the settings file before any core exists"),
     ("main.rs", "std::env", "settings from variables are read here and nowhere else"),
     ("main.rs", "std::process", "gives the exit code"),
+    ("serve.rs", "std::process", "ends the process at once when the disk failed or a second signal came"),
     ("node.rs", "Mutex", "hands each core its seat once, before the core does anything"),
 ];
 

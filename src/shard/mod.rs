@@ -27,7 +27,7 @@ use smallvec::SmallVec;
 use crate::base::limits::{JOURNAL_BLOCK_BYTES_MAX, JOURNAL_FILE_BYTES, METADATA_JOURNAL_FILE_BYTES};
 use crate::base::{LogId, Map, ProducerId, ShardId};
 use crate::cluster::{Command, Image, Outcome, TopicSettings, placement};
-use crate::io::Io;
+use crate::io::{Io, Pool};
 use crate::partition::Partition;
 use crate::storage::drive::journal::JournalFiles;
 use crate::storage::drive::{Drive, Notify};
@@ -233,7 +233,9 @@ impl Shard {
             depth: options.journal_depth,
             threshold: options.journal_threshold,
         };
-        let journal = Journal::new(journal_options, io.pool().clone(), numbers, plan.end);
+        // Blocks leave memory in bursts, when a drain ends; the pages they stood in are touched again at once.
+        let pool = Pool::new(options.journal_bytes as usize);
+        let journal = Journal::new(journal_options, pool, numbers, plan.end);
         let mut replicas = Map::default();
         for (topic, index, described) in recover::mine(&image, mesh.id(), mesh.cores()) {
             let spec = metadata::spec(topic, index, &topics, &options.topics);
