@@ -101,8 +101,6 @@ pub enum Defect {
     AppendsRepetitions,
     /// Journal files are recycled before the segments are flushed.
     RecyclesBeforeFlush,
-    /// Journal files are recycled before the checkpoint is durable.
-    RecyclesBeforeCheckpoint,
     /// Journal files are recycled although a log still needs a block in them.
     RecyclesTooMuch,
     /// Recovery takes blocks behind the first gap.
@@ -119,12 +117,11 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::AnswersBeforeDurable,
         Self::ReadsBeforeDurable,
         Self::AppendsRepetitions,
         Self::RecyclesBeforeFlush,
-        Self::RecyclesBeforeCheckpoint,
         Self::RecyclesTooMuch,
         Self::RecoversBehindFrontier,
         Self::RecoversSegmentsOnly,

@@ -27,7 +27,9 @@ use crate::cluster::{
 use crate::io::{Io, Pool};
 use crate::partition::{Partition, StateFault};
 use crate::record;
-use crate::storage::drive::boot::{DirectoryError, Found, JournalPlan, ReadDefects, find_journals, open_directory};
+use crate::storage::drive::boot::{
+    DirectoryError, Found, JournalPlan, ReadDefects, find_journals, flush_names, open_directory,
+};
 use crate::storage::drive::{Drive, Host, Recovering, TailPage, TailPiece};
 use crate::storage::journal::block::Owner;
 use crate::storage::journal::recover::{Known, survivors};
@@ -181,6 +183,12 @@ pub async fn boot(
     summary.partitions = image.partition_count();
 
     let topics = layout.data.join("topics");
+    create_dir(io, &topics).await?;
+    if data_found.is_empty() {
+        // Later starts find a journal, and so know that this was done.
+        io.create_dir_all(&layout.journals).await.map_err(StorageError::write(&layout.journals))?;
+        flush_names(io, &layout.journals).await?;
+    }
     let recovery = Recovery::new(io, directory, &image, &topics, options);
     let logs = recovery.run(&data_found, &mut summary).await?;
 
@@ -538,6 +546,14 @@ impl<'a> Recovery<'a> {
             let whole = joined(&entry.payload);
             let batch = record::batches(&whole).next().filter(|batch| batch.crc_holds());
             let batch = batch.ok_or_else(|| self.unreadable(journal, "a record batch"))?;
+            let expected = recovered.log.end().max(recovered.log.log_start());
+            if entry.head.first > expected {
+                let found = format!(
+                    "log {} goes on at offset {}, and nothing holds what stood from {expected} on",
+                    entry.head.log, entry.head.first
+                );
+                return Err(BootError::Inconsistent { dir: journal.dir.clone(), found });
+            }
             let replayed = recovered.partition.replay(&batch, self.now);
             replayed.map_err(|fault| self.impossible(journal, entry.head.log, &fault))?;
             recovered.log.push(cached(&entry));

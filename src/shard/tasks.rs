@@ -47,8 +47,13 @@ impl Host for Shard {
     async fn journal_tail_page(&self, page: TailPage) -> Result<Option<u64>, StorageError> {
         let TailPage { log, segment, position, bytes } = page;
         let extent = Extent { segment, position, pages: 0, head: Vec::new(), tail: bytes.to_vec() };
-        let ticket =
-            self.with(|state| state.journal.append(Head::about(Kind::AppendRef, log), &extent.encode(), |_| {}));
+        let payload = extent.encode();
+        let ticket = self.with(|state| {
+            let room = state.journal.has_reserve(payload.len());
+            room.then(|| state.journal.append(Head::about(Kind::AppendRef, log), &payload, |_| {}))
+        });
+        // Without room the segment is rolled instead.
+        let Some(ticket) = ticket else { return Ok(None) };
         self.durable(ticket).await;
         Ok(Some(ticket.0))
     }
@@ -219,10 +224,6 @@ impl Shard {
         }
         let (committed, end) = self.with(|state| (state.journal.durable(), state.journal.end()));
         let seal = Seal { tail: Some(tail), committed, end, logs: states, snapshot: Bytes::new() };
-        if self.0.defect == Some(Defect::RecyclesBeforeCheckpoint) {
-            self.recycle(&finished);
-            return checkpoints.write(self.io(), seal).await;
-        }
         checkpoints.write(self.io(), seal).await?;
         self.recycle(&finished);
         Ok(())

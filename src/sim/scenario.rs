@@ -122,9 +122,13 @@ impl<'a> Stage<'a> {
                 (options.clone(), heard.clone(), failures.clone(), announced.clone());
             async move {
                 if io.shard().0 == 0 {
-                    io.spawn(hear(io.clone(), announced, heard, failures));
+                    io.spawn(hear(io.clone(), announced.clone(), heard, failures.clone()));
                 }
                 node::core(io, seat, options).await;
+                // A start that fails ends the core, and who listened on it.
+                if let Ok(Err(error)) = announced.try_recv() {
+                    failures.borrow_mut().push(does_not_start(&error));
+                }
             }
         });
     }
@@ -301,10 +305,14 @@ async fn hear(
     loop {
         match announced.try_recv() {
             Ok(Ok(started)) => return heard.borrow_mut().push(started.summary),
-            Ok(Err(error)) => return failures.borrow_mut().push(format!("the broker does not start: {error}")),
+            Ok(Err(error)) => return failures.borrow_mut().push(does_not_start(&error)),
             Err(_) => io.sleep(Duration::from_millis(1)).await,
         }
     }
+}
+
+fn does_not_start(error: &node::StartError) -> String {
+    format!("the broker does not start: {error}")
 }
 
 async fn leader_epochs(io: &Io) -> Result<Vec<(usize, i32)>, Gone> {

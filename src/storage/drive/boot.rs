@@ -89,6 +89,7 @@ pub async fn open_directory(io: &Io, dir: &Path) -> Result<[u8; 16], DirectoryEr
             if entries.iter().any(|name| ["metadata", "journals", "topics"].contains(&name.as_str())) {
                 return Err(foreign("there is data, but no name file"));
             }
+            flush_names(io, dir).await?;
             let mut uuid = [0; 16];
             uuid[..8].copy_from_slice(&io.random_u64().to_be_bytes());
             uuid[8..].copy_from_slice(&io.random_u64().to_be_bytes());
@@ -98,6 +99,22 @@ pub async fn open_directory(io: &Io, dir: &Path) -> Result<[u8; 16], DirectoryEr
         }
         Err(error) => Err(StorageError::read(&path)(error).into()),
     }
+}
+
+/// Makes the names by which `dir` is reached durable, all the way up: whoever made it, or the one above it, may have died before doing so, and a
+/// power cut would take everything below. What may not be read was there before, since whoever makes a directory may read it.
+///
+/// # Errors
+/// [`StorageError::WriteFailed`].
+pub async fn flush_names(io: &Io, dir: &Path) -> Result<(), StorageError> {
+    for parent in dir.ancestors().skip(1) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        match io.sync_dir(parent).await {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            flushed => flushed.map_err(StorageError::write(parent))?,
+        }
+    }
+    Ok(())
 }
 
 /// 32 hexadecimal digits.

@@ -309,11 +309,20 @@ impl Journal {
         (finished && oldest.last <= self.durable).then_some(oldest)
     }
 
+    /// The oldest block that an entry which is not durable yet begins in; the next one to become durable if there is none. An entry over several
+    /// blocks is nobody's before its last block is durable, and its first ones may be durable long before.
+    fn oldest_unfinished(&self) -> u64 {
+        let sealed = self.in_flight.iter().chain(&self.queue).flat_map(|block| &block.entries);
+        let open = self.open.iter().flat_map(|open| &open.entries);
+        let begins = sealed.map(|entry| entry.first_block).chain(open.map(|placed| placed.first_block));
+        begins.fold(self.durable + 1, u64::min)
+    }
+
     /// The files that nothing needs any more when no log needs a block below `needed`, oldest first, and the tail once they are recycled.
     pub fn recyclable(&self, needed: u64) -> (Tail, Vec<u32>) {
         let current_is_finished = self.position == self.options.file_bytes;
         let finished_files = self.used.len() - usize::from(!current_is_finished);
-        let last_needless = self.durable.min(needed.saturating_sub(1));
+        let last_needless = self.oldest_unfinished().min(needed).saturating_sub(1);
         let goes = |file: &&UsedFile| file.last <= last_needless;
         let numbers: Vec<u32> =
             self.used.iter().take(finished_files).take_while(goes).map(|file| file.number).collect();
@@ -488,8 +497,13 @@ impl Journal {
             self.used.push_back(UsedFile { number, first: self.next_sequence, last: 0 });
             self.position = 0;
         }
-        let place = (self.used.back().expect("a current file").number, self.position);
+        let current = self.used.back_mut().expect("a current file");
+        let place = (current.number, self.position);
         self.position += len;
+        // A file that is full to its last byte is finished, although no other has followed it yet.
+        if self.position == self.options.file_bytes {
+            current.last = self.next_sequence;
+        }
         place
     }
 }
@@ -546,6 +560,43 @@ mod tests {
             });
         }
         durable
+    }
+
+    /// Found by the simulated story, seed 506: what was in the last block of such a file was lost in a power cut.
+    #[test]
+    fn a_file_that_is_full_to_its_last_byte_ends_with_its_last_block() {
+        let (mut journal, mut disk) = (journal(1, 2), disk(2));
+        while journal.position < FILE_BYTES {
+            let offset = journal.next_sequence as i64;
+            append(&mut journal, offset, &[7; 100]);
+            settle(&mut journal, &mut disk);
+        }
+        let last = journal.durable();
+        assert_eq!(journal.used.len(), 1, "nothing followed yet");
+        assert_eq!(journal.recyclable(last).1, Vec::<u32>::new(), "its last block is needed");
+        assert_eq!(journal.recyclable(last + 1).1, vec![0]);
+    }
+
+    #[test]
+    fn a_file_in_which_an_unfinished_entry_begins_is_not_recycled() {
+        let (mut journal, mut disk) = (journal(1, 4), disk(4));
+        while journal.position + (BLOCK_BYTES as u64) < FILE_BYTES {
+            let offset = journal.next_sequence as i64;
+            append(&mut journal, offset, &[7; 100]);
+            settle(&mut journal, &mut disk);
+        }
+        append(&mut journal, 1000, &[8; BLOCK_BYTES + BLOCK_BYTES / 2]);
+        let mut files = Vec::new();
+        while let Some(write) = journal.next_write() {
+            files.push(write.file);
+            assert_eq!(journal.recyclable(u64::MAX).1, Vec::<u32>::new(), "with {files:?} written");
+            journal.written(write.sequence, |_| {});
+            if journal.queue.is_empty() && journal.open_is_empty() {
+                break;
+            }
+        }
+        assert_eq!(files, [0, 1], "the entry begins in one file and ends in the next");
+        assert_eq!(journal.recyclable(u64::MAX).1, vec![0]);
     }
 
     fn disk(files: u32) -> Vec<Vec<u8>> {
