@@ -1,0 +1,99 @@
+//! The whole broker in the simulated world: every seed is a story of work, power cuts and recoveries in which no rule may break, and
+//! every deliberate defect must be noticed.
+//!
+//! `CORETIDE_SIM_SEEDS=10000` tells more stories; `CORETIDE_SIM_SEED=88213` tells one, with its outcome.
+//!
+//! | defect | what notices it |
+//! |---|---|
+//! | answers before durable | an acknowledged send is gone |
+//! | reads before durable | the high watermark goes back |
+//! | appends repetitions | a send stands twice |
+//! | recycles before flush | the broker does not start: the journal goes on behind a hole |
+//! | recycles too much | the broker does not start: the journal goes on behind a hole |
+//! | recovers behind the frontier | the broker does not start: the journal goes on behind a hole |
+//! | recovers segments only | the broker does not start: the log ends before its saved state |
+//! | forgets producers | a repeated send stands twice |
+//! | writes without flush | the broker does not start: the journal is damaged below what was acknowledged |
+//! | keeps the leader epoch | the epoch of a start is not higher |
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use coretide::shard::Defect;
+use coretide::sim::{Story, tell};
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// A story, or what went wrong; a panic of the broker is something that went wrong.
+fn told(seed: u64, defect: Option<Defect>) -> Result<Story, String> {
+    catch_unwind(AssertUnwindSafe(|| tell(seed, defect))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Err(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
+    })
+}
+
+#[test]
+fn no_story_breaks_a_rule() {
+    if let Some(seed) = number("CORETIDE_SIM_SEED") {
+        tracing_subscriber::fmt().with_env_filter("trace").with_writer(std::io::stderr).init();
+        let story = told(seed, None).unwrap_or_else(|rule| panic!("seed {seed}: {rule}"));
+        println!("seed {seed}: {story:?}");
+        return;
+    }
+    let seeds = number("CORETIDE_SIM_SEEDS").unwrap_or(400);
+    let next = AtomicU64::new(1);
+    let stories: Vec<Story> = std::thread::scope(|scope| {
+        let tellers = std::thread::available_parallelism().map_or(2, |cores| cores.get());
+        let teller = || {
+            let mut stories = Vec::new();
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed > seeds {
+                    return stories;
+                }
+                stories.push(told(seed, None).unwrap_or_else(|rule| panic!("seed {seed}: {rule}")));
+            }
+        };
+        let threads: Vec<_> = (0..tellers).map(|_| scope.spawn(teller)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("a story was told to its end")).collect()
+    });
+    // A run that exercised nothing is a failed run.
+    let sum = |count: fn(&Story) -> u64| stories.iter().map(count).sum::<u64>();
+    let share =
+        |happened: fn(&Story) -> bool| stories.iter().filter(|story| happened(story)).count() as u64 * 100 / seeds;
+    println!(
+        "{seeds} stories: {} acknowledged, {} retried, {} read, {} crashes, {} operations lost or torn, recovered in {} %",
+        sum(|story| story.acknowledged),
+        sum(|story| story.retried),
+        sum(|story| story.read),
+        sum(|story| story.crashes),
+        sum(|story| story.lost),
+        share(|story| story.recovered > 0)
+    );
+    assert!(share(|story| story.recovered > 0) > 50, "most stories recover batches from a journal");
+    assert!(share(|story| story.lost > 0) > 50, "most power cuts take something");
+    assert!(share(|story| story.retried > 0) > 50, "most producers attempt something again");
+    assert!(share(|story| story.read > 10) > 50, "most readers see something");
+}
+
+#[test]
+fn the_same_seed_tells_the_same_story() {
+    for seed in [7, 1_000_003] {
+        assert_eq!(told(seed, None), told(seed, None), "seed {seed}");
+    }
+}
+
+#[test]
+fn every_defect_is_noticed() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut unnoticed = Vec::new();
+    for defect in Defect::ALL {
+        match (1..=200).find_map(|seed| told(seed, Some(defect)).err().map(|rule| (seed, rule))) {
+            Some((seed, rule)) => println!("{defect:?}: seed {seed}: {rule}"),
+            None => unnoticed.push(defect),
+        }
+    }
+    assert!(unnoticed.is_empty(), "200 stories did not notice {unnoticed:?}");
+}
