@@ -42,7 +42,7 @@ fn no_story_breaks_a_rule() {
         println!("seed {seed}: {story:?}");
         return;
     }
-    let seeds = number("CORETIDE_SIM_SEEDS").unwrap_or(400);
+    let seeds = number("CORETIDE_SIM_SEEDS").unwrap_or(1000);
     let next = AtomicU64::new(1);
     let stories: Vec<Story> = std::thread::scope(|scope| {
         let tellers = std::thread::available_parallelism().map_or(2, |cores| cores.get());
