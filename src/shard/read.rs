@@ -308,7 +308,8 @@ fn in_order<T>(mut answers: Vec<(usize, T)>) -> Vec<T> {
     answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
-fn joined(slices: &[bytes::Bytes]) -> bytes::Bytes {
+/// One slice of what may be several; copies only then.
+pub(super) fn joined(slices: &[bytes::Bytes]) -> bytes::Bytes {
     match slices {
         [one] => one.clone(),
         several => several.concat().into(),

@@ -15,9 +15,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
 use super::metadata::{self, Metadata, spec};
+use super::read::joined;
 use super::{CommandError, Defect, Options};
 use crate::base::{Incarnation, JournalId, LeaderEpoch, LogId, Map, NodeId, PartitionIndex, Timestamp, TopicId};
 use crate::cluster::{
@@ -621,12 +621,5 @@ fn cached(entry: &journal::Committed) -> CachedBatch {
         max_timestamp: record::max_timestamp(&entry.payload[0]),
         seq: entry.first_block,
         slices: entry.payload.clone(),
-    }
-}
-
-fn joined(slices: &SmallVec<[Bytes; 1]>) -> Bytes {
-    match slices.as_slice() {
-        [one] => one.clone(),
-        several => several.concat().into(),
     }
 }

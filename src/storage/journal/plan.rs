@@ -195,10 +195,7 @@ impl Journal {
             }
             self.seal();
         }
-        let sealed = self.queue.pop_front()?;
-        let write = sealed.write.clone();
-        self.in_flight.push_back(sealed);
-        Some(write)
+        self.submit()
     }
 
     /// A block without entries that tells recovery how far everything before it is durable; for when the journal goes idle.
@@ -209,10 +206,7 @@ impl Journal {
         }
         self.make_room(0);
         self.seal();
-        let sealed = self.queue.pop_front()?;
-        let write = sealed.write.clone();
-        self.in_flight.push_back(sealed);
-        Some(write)
+        self.submit()
     }
 
     /// The device has block `sequence`. Gives `committed` each block that became durable by it, in order.
@@ -365,6 +359,14 @@ impl Journal {
         let open = self.open.as_ref().map_or(0, |open| open.body_end as u64 + block);
         let here = (self.options.file_bytes - self.position).saturating_sub(open.max(block));
         here + self.free.len() as u64 * (self.options.file_bytes - block)
+    }
+
+    /// Sends the oldest sealed block on its way.
+    fn submit(&mut self) -> Option<Write> {
+        let sealed = self.queue.pop_front()?;
+        let write = sealed.write.clone();
+        self.in_flight.push_back(sealed);
+        Some(write)
     }
 
     fn open_is_empty(&self) -> bool {
