@@ -222,16 +222,27 @@ impl BatchInfo {
 /// neither offset nor epoch, so it is made anew only when the time changes something.
 ///
 /// Panics when `batch` is shorter than its header says: it is our own copy of a checked batch.
-pub fn patch(batch: &mut [u8], base_offset: Offset, leader_epoch: LeaderEpoch, log_append_time: Option<Timestamp>) {
+///
+/// Gives where the bytes begin that the batch's own CRC covers, and that CRC: whoever sums the whole batch need not look at them again.
+pub fn patch(
+    batch: &mut [u8],
+    base_offset: Offset,
+    leader_epoch: LeaderEpoch,
+    log_append_time: Option<Timestamp>,
+) -> (usize, u32) {
     let (header, _) = BatchHeader::mut_from_prefix(batch).expect("a checked batch holds its header");
     header.base_offset = base_offset.0.into();
     header.leader_epoch = leader_epoch.0.into();
-    let Some(time) = log_append_time else { return };
-    let attributes = header.attributes.get() | LOG_APPEND_TIME_BIT;
-    if attributes != header.attributes.get() || header.max_timestamp.get() != time.0 {
-        header.attributes = attributes.into();
-        set_max_timestamp(batch, time);
+    if let Some(time) = log_append_time {
+        let attributes = header.attributes.get() | LOG_APPEND_TIME_BIT;
+        if attributes != header.attributes.get() || header.max_timestamp.get() != time.0 {
+            header.attributes = attributes.into();
+            set_max_timestamp(batch, time);
+        }
     }
+    let header = BatchHeader::read(batch).expect("a checked batch holds its header");
+    assert_eq!(header.batch_bytes(), Some(batch.len()), "the CRC covers the batch to its end");
+    (CRC_FROM, header.crc.get())
 }
 
 /// Sets the largest timestamp and makes the CRC anew.

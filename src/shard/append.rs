@@ -116,8 +116,8 @@ impl State {
                     epoch: leader_epoch,
                     ..Head::about(Kind::Append, log)
                 };
-                let appended = self.journal.append(head, &batch.bytes, |copy| {
-                    record::patch(copy, base_offset, leader_epoch, log_append_time);
+                let appended = self.journal.append_patched(head, &batch.bytes, |copy| {
+                    Some(record::patch(copy, base_offset, leader_epoch, log_append_time))
                 });
                 *ticket = Some(appended);
                 if self.options.defect == Some(Defect::ReadsBeforeDurable) {

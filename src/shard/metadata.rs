@@ -187,7 +187,7 @@ impl Metadata {
             epoch: LeaderEpoch(entry.term as i32),
             ..Head::about(Kind::Command, LogId(0))
         };
-        self.0.journal.borrow_mut().append(head, &encoded, |_| {});
+        self.0.journal.borrow_mut().append(head, &encoded);
         self.0.journal_wake.notify();
         Ok((outcome, events))
     }
@@ -335,7 +335,7 @@ impl State {
     fn delete_replica(&mut self, log: LogId) {
         let Some(mut replica) = self.replicas.remove(&log) else { return };
         replica.wake();
-        let ticket = self.journal.append(Head::about(Kind::Deleted, log), &[], |_| {});
+        let ticket = self.journal.append(Head::about(Kind::Deleted, log), &[]);
         self.deletions.push_back((ticket, replica.log));
         self.journal_wake.notify();
         self.drain_wake.notify();

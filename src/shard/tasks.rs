@@ -50,7 +50,7 @@ impl Host for Shard {
         let payload = extent.encode();
         let ticket = self.with(|state| {
             let room = state.journal.has_reserve(payload.len());
-            room.then(|| state.journal.append(Head::about(Kind::AppendRef, log), &payload, |_| {}))
+            room.then(|| state.journal.append(Head::about(Kind::AppendRef, log), &payload))
         });
         // Without room the segment is rolled instead.
         let Some(ticket) = ticket else { return Ok(None) };

@@ -139,6 +139,7 @@ pub struct Journal {
     content: u64,
     previous: u32,
     reserve: u64,
+    joiner: crc::Joiner,
 }
 
 impl Journal {
@@ -165,14 +166,25 @@ impl Journal {
             published: opened.accepted,
             content: opened.accepted,
             previous: 0,
+            joiner: crc::Joiner::default(),
         };
-        journal.append(Head::about(Kind::Opened, LogId(0)), &opened.encode(), |_| {});
+        journal.append(Head::about(Kind::Opened, LogId(0)), &opened.encode());
         journal
     }
 
-    /// Takes an entry in. `patch` may change the payload's copy before it is checksummed. The caller has asked
-    /// [`Journal::has_room`]; entries of the broker's own (a deletion, a guarded page) may use the reserve.
-    pub fn append(&mut self, head: Head, payload: &[u8], patch: impl FnOnce(&mut [u8])) -> Ticket {
+    /// Takes an entry in. The caller has asked [`Journal::has_room`]; entries of the broker's own (a deletion, a guarded page) may use the reserve.
+    pub fn append(&mut self, head: Head, payload: &[u8]) -> Ticket {
+        self.append_patched(head, payload, |_| None)
+    }
+
+    /// As [`Journal::append`]. `patch` may change the payload's copy before it is checksummed. If it gives a position and a checksum, that is the
+    /// checksum of the copy's bytes from there on, known to the caller and not computed again.
+    pub fn append_patched(
+        &mut self,
+        head: Head,
+        payload: &[u8],
+        patch: impl FnOnce(&mut [u8]) -> Option<(usize, u32)>,
+    ) -> Ticket {
         let head = Head { place: FIRST | LAST, len: payload.len() as u32, total: payload.len() as u32, ..head };
         if fragment_bytes(payload.len()) > self.block_room_when_empty() {
             return self.append_in_fragments(head, payload, patch);
@@ -405,14 +417,25 @@ impl Journal {
         });
     }
 
-    fn place(&mut self, head: Head, payload: &[u8], earlier: SmallVec<[Bytes; 1]>, patch: impl FnOnce(&mut [u8])) {
+    fn place(
+        &mut self,
+        head: Head,
+        payload: &[u8],
+        earlier: SmallVec<[Bytes; 1]>,
+        patch: impl FnOnce(&mut [u8]) -> Option<(usize, u32)>,
+    ) {
         let open = self.open.as_mut().expect("make_room opened a block");
         let at = open.body_end;
         let range = at + HEAD_BYTES..at + HEAD_BYTES + payload.len();
         open.buf[at..range.start].copy_from_slice(&head.encode());
         open.buf[range.clone()].copy_from_slice(payload);
-        patch(&mut open.buf[range.clone()]);
-        let checksum = crc::crc32c(&open.buf[at..range.end]);
+        let checksum = match patch(&mut open.buf[range.clone()]) {
+            Some((from, known)) if payload.len() - from >= JOIN_BYTES_MIN => {
+                let before = crc::crc32c(&open.buf[at..range.start + from]);
+                self.joiner.join(before, known, payload.len() - from)
+            }
+            _ => crc::crc32c(&open.buf[at..range.end]),
+        };
         open.body_end = at + block::padded(HEAD_BYTES + payload.len());
         open.buf[range.end..open.body_end].fill(0);
         open.directory.push(DirectoryEntry {
@@ -427,7 +450,12 @@ impl Journal {
     }
 
     /// An entry that does not fit one block takes whole blocks, and its last fragment begins the next one.
-    fn append_in_fragments(&mut self, head: Head, payload: &[u8], patch: impl FnOnce(&mut [u8])) -> Ticket {
+    fn append_in_fragments(
+        &mut self,
+        head: Head,
+        payload: &[u8],
+        patch: impl FnOnce(&mut [u8]) -> Option<(usize, u32)>,
+    ) -> Ticket {
         let mut patched = payload.to_vec();
         patch(&mut patched);
         let piece_max = self.block_room_when_empty() - fragment_bytes(0);
@@ -435,13 +463,13 @@ impl Journal {
         while rest.len() > piece_max {
             let (piece, after) = rest.split_at(piece_max);
             self.make_room(self.block_room_when_empty());
-            self.place(Head { place, len: piece.len() as u32, ..head }, piece, SmallVec::new(), |_| {});
+            self.place(Head { place, len: piece.len() as u32, ..head }, piece, SmallVec::new(), |_| None);
             let bytes = self.seal();
             earlier.push(bytes.slice(HEADER_BYTES + HEAD_BYTES..HEADER_BYTES + HEAD_BYTES + piece.len()));
             (rest, place) = (after, 0);
         }
         self.make_room(fragment_bytes(rest.len()));
-        self.place(Head { place: place | LAST, len: rest.len() as u32, ..head }, rest, earlier, |_| {});
+        self.place(Head { place: place | LAST, len: rest.len() as u32, ..head }, rest, earlier, |_| None);
         self.open_ticket()
     }
 
@@ -510,6 +538,9 @@ impl Journal {
     }
 }
 
+/// From so many bytes on, putting a known checksum in its place is cheaper than summing them again.
+const JOIN_BYTES_MIN: usize = 4 << 10;
+
 /// Bytes that a fragment takes in a block: head, payload, padding, directory entry.
 fn fragment_bytes(payload: usize) -> usize {
     block::padded(HEAD_BYTES + payload) + DIRECTORY_ENTRY_BYTES
@@ -547,7 +578,7 @@ mod tests {
             last: Offset(offset),
             ..Head::about(Kind::Append, LogId(1 + offset as u64 % 3))
         };
-        journal.append(head, payload, |_| {})
+        journal.append(head, payload)
     }
 
     /// Writes everything that the journal wants written, at once; gives the offsets that became durable, and keeps the bytes.
