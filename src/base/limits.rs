@@ -82,9 +82,11 @@ pub const EPOCHS_PER_LOG_MAX: usize = 1 << 20;
 /// Bytes of producer state that a log's checkpoint may hold.
 pub const PRODUCER_STATE_BYTES_MAX: usize = 16 << 20;
 /// Bytes of one write that drains batches into a segment.
-pub const DRAIN_BUFFER_BYTES: usize = 1 << 20;
+pub const DRAIN_BUFFER_BYTES: usize = 512 << 10;
 /// Drain buffers of a core, which also bounds its segment writes in flight.
-pub const DRAIN_BUFFERS: usize = 4;
+pub const DRAIN_BUFFERS: usize = 2;
+/// Bytes after which a log is drained although the journal has room.
+pub const DRAIN_AHEAD_BYTES: u64 = 2 << 20;
 /// Logs that a core drains at the same time.
 pub const DRAINS_AT_ONCE: usize = 8;
 /// Bytes of batches that one step of a drain takes, unless a single batch is larger. A log's drained offset moves after each step.

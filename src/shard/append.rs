@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::message::{Answer, Appended, ProduceBatch, ProduceError, Reply};
 use super::waiters::{Answers, Pending};
 use super::{Defect, State};
+use crate::base::limits::DRAIN_AHEAD_BYTES;
 use crate::base::{LogId, ProducerId, ShardId, Timestamp};
 use crate::partition::Decision;
 use crate::record;
@@ -176,6 +177,11 @@ impl State {
             seq: entry.first_block,
             slices: entry.payload,
         });
+        if replica.log.undrained_bytes() >= DRAIN_AHEAD_BYTES && !replica.drains_ahead {
+            replica.drains_ahead = true;
+            self.ahead.push_back(entry.head.log);
+            self.drain_wake.notify();
+        }
         replica.wake();
     }
 

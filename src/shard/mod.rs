@@ -135,12 +135,14 @@ impl Defect {
 pub(super) struct Replica {
     pub partition: Partition,
     pub log: Log,
+    /// It stands in [`State::ahead`].
+    drains_ahead: bool,
     waiting: SmallVec<[Rc<Signal>; 2]>,
 }
 
 impl Replica {
     fn new(partition: Partition, log: Log) -> Self {
-        Self { partition, log, waiting: SmallVec::new() }
+        Self { partition, log, drains_ahead: false, waiting: SmallVec::new() }
     }
 
     /// Ends every wait for more of this log. Waits are one-shot.
@@ -173,6 +175,8 @@ pub(super) struct State {
     finishing: bool,
     journal_wake: Notify,
     drain_wake: Notify,
+    /// Logs with enough to drain before a pass is due, in the order in which they had it.
+    ahead: VecDeque<LogId>,
     mesh: Rc<Mesh>,
 }
 
@@ -255,6 +259,7 @@ impl Shard {
             finishing: false,
             journal_wake: Notify::default(),
             drain_wake: Notify::default(),
+            ahead: VecDeque::new(),
             mesh: mesh.clone(),
             options: options.clone(),
         };

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::waiters::{Signal, first};
 use super::{Defect, Shard, State};
-use crate::base::LogId;
 use crate::base::limits::PAGE_BYTES;
+use crate::base::{LogId, Offset};
 use crate::cluster::{Image, LogState};
 use crate::storage::drive::boot::{CheckpointWriter, Seal};
 use crate::storage::drive::journal::{self, JournalHost};
@@ -177,13 +177,26 @@ impl Shard {
             let finishing = self.with(|state| state.finishing);
             let pass =
                 if finishing { self.finish_pass(&mut checkpoints).await } else { self.pass(&mut checkpoints).await };
-            if let Err(error) = pass {
+            let done = match pass {
+                Ok(()) if !finishing => self.drain_ahead().await,
+                done => done,
+            };
+            if let Err(error) = done {
                 return self.fail(&error);
             }
             if finishing {
                 return self.0.finished.fire();
             }
         }
+    }
+
+    /// Drains logs that have gathered much, one after the other, until a pass is due: so that a pass finds little left, and the device never has
+    /// long writes of segments before a short one of the journal.
+    async fn drain_ahead(&self) -> Result<(), StorageError> {
+        while let Some((log, end)) = self.with(State::next_to_drain_ahead) {
+            self.0.drive.drain(self, log, end).await?;
+        }
+        Ok(())
     }
 
     /// Drains every log, flushes once for all, writes a checkpoint, and recycles the journal files that nothing needs any more.
@@ -278,6 +291,21 @@ impl State {
     /// Half of the journal is used, or somebody waits for room in it.
     fn wants_draining(&self) -> bool {
         !self.backlog.is_empty() || self.journal.used_bytes() * 2 >= self.journal.capacity()
+    }
+
+    /// The log that has waited longest since it had [`DRAIN_AHEAD_BYTES`] to drain, and its end. `None`: none has, or something else is due.
+    fn next_to_drain_ahead(&mut self) -> Option<(LogId, Offset)> {
+        if self.finishing || self.wants_draining() || !self.deletions.is_empty() {
+            self.drain_wake.notify();
+            return None;
+        }
+        while let Some(log) = self.ahead.pop_front() {
+            if let Some(replica) = self.replicas.get_mut(&log) {
+                replica.drains_ahead = false;
+                return Some((log, replica.log.end()));
+            }
+        }
+        None
     }
 
     fn logs_in_journal(&self) -> Vec<LogId> {
