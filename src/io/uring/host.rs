@@ -11,10 +11,10 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use glommio::io::PollableFd;
-
+use super::ring::Ring;
 use crate::base::limits::PAGE_BYTES;
 use crate::io::buffer::AlignedBuf;
 
@@ -496,8 +496,8 @@ impl Signals {
     }
 
     /// The next signal, on a core.
-    pub(super) async fn next(&self) -> Signal {
-        let watched = PollableFd::new(Fd(self.fd.as_raw_fd())).expect("this runs on an executor");
+    pub(super) async fn next(&self, ring: &Rc<Ring>) -> Signal {
+        let watched = Rc::new(self.fd.try_clone().expect("one more descriptor"));
         loop {
             // SAFETY: all zeros is a value of this plain C structure.
             let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
@@ -507,17 +507,9 @@ impl Signals {
             match (usize::try_from(read), info.ssi_signo as libc::c_int) {
                 (Ok(read), libc::SIGTERM) if read == len => return Signal::Terminate,
                 (Ok(read), libc::SIGINT) if read == len => return Signal::Interrupt,
-                _ => watched.readable().await.expect("a signal descriptor can be polled"),
+                _ => ring.readable(&watched).await.expect("a signal descriptor can be polled"),
             }
         }
-    }
-}
-
-struct Fd(libc::c_int);
-
-impl AsRawFd for Fd {
-    fn as_raw_fd(&self) -> libc::c_int {
-        self.0
     }
 }
 

@@ -3,10 +3,13 @@
 //! Always true: this is the one place that names glommio, and every system call of the broker is below here. A panic in any task of a core ends
 //! that core's main future with the same panic (in the release profile a panic ends the process anyway).
 
-mod file;
-pub mod host;
-mod net;
-mod time;
+mod file; // files
+mod helper; // calls that would block a core
+pub mod host; // what the machine has and allows
+mod net; // sockets
+mod ring; // the one place where a core waits
+mod time; // clocks, timers, chance
+mod wake; // wakers that any thread may call
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -27,16 +30,15 @@ use super::Open;
 use super::buffer::Pool;
 use crate::base::{Mono, ShardId, Timestamp};
 pub(super) use file::File;
-use file::Ring;
+use helper::Helper;
 pub use host::{HostFault, HostRefusal};
 pub(super) use net::{Listener, Socket, Stream};
+use ring::Ring;
 pub(super) use time::{Sleep, YieldNow};
 
-/// The executor's preempt timer, in effect off. When it fires between the executor's look at the kernel and its first task, glommio 0.12 takes the
-/// core for idle and sleeps although tasks are ready: two cores that only exchanged messages slept for ever, within seconds on a loaded host. What
-/// the timer is for is done otherwise: a wake from another core interrupts through the event descriptor (`Latency::Matters`), and a task that
-/// computes for long goes through the kernel when it yields.
-const PREEMPT_EVERY: Duration = Duration::from_secs(3600);
+/// glommio's preempt timer, in effect off: ten years. When it fires between the executor's look at the kernel and its first task, glommio 0.12 takes
+/// the core for idle and sleeps although tasks are ready. Nobody needs it: the ring's driver looks at the kernel after each round of tasks.
+const PREEMPT_EVERY: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Bytes of buffers for file reads and the like that a core keeps for later, per size.
 const POOL_KEEP_BYTES: usize = 8 << 20;
 /// Bytes that glommio registers for its own file buffers, which we do not use. Its least; it counts three times against locked memory.
@@ -105,13 +107,14 @@ where
     for (shard, cpu) in cores.cpus.iter().enumerate() {
         let main = main.clone();
         let signals = cores.signals.clone();
+        let helper = Helper::start().map_err(|fault| HostFault::Core { shard, reason: fault.to_string() })?;
+        let spin = cores.spin;
         let id = ShardId(u16::try_from(shard).map_err(|_| HostFault::Core { shard, reason: "too many cores".into() })?);
         let thread = LocalExecutorBuilder::new(Placement::Fixed(*cpu))
             .name("core")
             .io_memory(GLOMMIO_IO_MEMORY)
             .preempt_timer(PREEMPT_EVERY)
-            .spin_before_park(cores.spin)
-            .spawn(move || run_core(id, start, signals, main))
+            .spawn(move || run_core(id, start, helper, spin, signals, main))
             .map_err(|fault| HostFault::Core { shard, reason: fault.to_string() })?;
         threads.push(thread);
     }
@@ -121,6 +124,8 @@ where
 async fn run_core<F, M, T>(
     shard: ShardId,
     start: Instant,
+    helper: Helper,
+    spin: Duration,
     signals: Option<Arc<host::Signals>>,
     main: F,
 ) -> Result<T, Panic>
@@ -129,10 +134,9 @@ where
     M: Future<Output = T> + 'static,
     T: 'static,
 {
-    // A wake from another core enters a busy executor promptly only for tasks of a queue whose latency matters. All that is spawned from a task
-    // of this queue stays in it.
-    let queue = glommio::executor().create_task_queue(Shares::default(), Latency::Matters(PREEMPT_EVERY), "core");
-    let ring = Ring::new().unwrap_or_else(|fault| panic!("core {shard}: no ring for files: {fault}"));
+    // All that is spawned from a task of this queue stays in it, and its tasks take turns: the driver's place behind those that are ready.
+    let queue = glommio::executor().create_task_queue(Shares::default(), Latency::NotImportant, "core");
+    let ring = Ring::new(helper, spin).unwrap_or_else(|fault| panic!("core {shard}: no ring: {fault}"));
     let io = Io {
         core: Rc::new(Core {
             shard,
@@ -141,20 +145,20 @@ where
             pool: Pool::new(POOL_KEEP_BYTES),
             random: RefCell::new(time::Random::default()),
             signals,
-            always_ready: time::AlwaysReady::new().unwrap_or_else(|fault| panic!("core {shard}: {fault}")),
             panicked: RefCell::new(Panicked { payload: None, main: None }),
         }),
     };
     let core = Rc::clone(&io.core);
+    let task = Rc::clone(&ring);
     let body = async move {
-        ring.start_reaper();
+        ring.start_driver();
         let main = main(super::Io::Uring(io));
         let outcome = UntilPanic { main: Box::pin(main), core: &core }.await;
         core.panicked.borrow_mut().main = None;
         core.ring.drain().await;
         outcome
     };
-    glommio::spawn_local_into(body, queue).expect("the queue was just made").await
+    glommio::spawn_local_into(task.task(body), queue).expect("the queue was just made").await
 }
 
 /// One core's door to the world.
@@ -170,7 +174,6 @@ struct Core {
     pool: Pool,
     random: RefCell<time::Random>,
     signals: Option<Arc<host::Signals>>,
-    always_ready: Rc<time::AlwaysReady>,
     panicked: RefCell<Panicked>,
 }
 
@@ -202,20 +205,20 @@ impl Io {
 
     pub(super) fn spawn(&self, future: impl Future<Output = ()> + 'static) {
         let guarded = Guarded { future, core: Rc::clone(&self.core) };
-        drop(glommio::spawn_local(guarded).detach());
+        drop(self.core.ring.spawn(guarded));
     }
 
     pub(super) fn sleep(&self, wait: Duration) -> Sleep {
-        Sleep::new(wait)
+        Sleep::new(&self.core.ring, wait)
     }
 
     pub(super) fn yield_now(&self) -> YieldNow {
-        YieldNow::new(&self.core.always_ready)
+        YieldNow::default()
     }
 
     pub(super) async fn signal(&self) -> host::Signal {
         match &self.core.signals {
-            Some(signals) => signals.next().await,
+            Some(signals) => signals.next(&self.core.ring).await,
             None => std::future::pending().await,
         }
     }
@@ -225,7 +228,7 @@ impl Io {
     }
 
     pub(super) async fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        file::create_dir_all(path).await
+        file::create_dir_all(&self.core.ring, path).await
     }
 
     pub(super) async fn remove_file(&self, path: &Path) -> io::Result<()> {
@@ -233,7 +236,7 @@ impl Io {
     }
 
     pub(super) async fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        file::remove_dir_all(path).await
+        file::remove_dir_all(&self.core.ring, path).await
     }
 
     pub(super) async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -245,7 +248,7 @@ impl Io {
     }
 
     pub(super) async fn list_dir(&self, path: &Path) -> io::Result<Vec<String>> {
-        file::list_dir(path).await
+        file::list_dir(&self.core.ring, path).await
     }
 
     pub(super) async fn stat(&self, path: &Path) -> io::Result<(u64, bool)> {
@@ -253,15 +256,15 @@ impl Io {
     }
 
     pub(super) fn listen(&self, address: SocketAddr) -> io::Result<Listener> {
-        Listener::bind(address)
+        Listener::bind(&self.core.ring, address)
     }
 
     pub(super) fn adopt(&self, socket: Socket) -> io::Result<Stream> {
-        Stream::adopt(socket)
+        Stream::adopt(&self.core.ring, socket)
     }
 
     pub(super) async fn connect(&self, address: SocketAddr) -> io::Result<Stream> {
-        Stream::connect(address).await
+        Stream::connect(&self.core.ring, address).await
     }
 }
 
@@ -315,9 +318,4 @@ impl<M: Future> Future for UntilPanic<'_, M> {
             Err(payload) => Poll::Ready(Err(payload)),
         }
     }
-}
-
-/// Runs a blocking call on the core's helper thread, for the rare operations that have no form on the ring.
-async fn blocking<R: Send + 'static>(call: impl FnOnce() -> R + Send + 'static) -> R {
-    glommio::executor().spawn_blocking(call).await
 }

@@ -10,7 +10,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::rc::Rc;
 
 use bytes::{Buf, Bytes, BytesMut};
-use glommio::io::PollableFd;
+
+use super::ring::Ring;
 
 /// Connections that the kernel may hold before they are accepted.
 const BACKLOG: libc::c_int = 1024;
@@ -21,13 +22,14 @@ const READ_ROOM_BYTES: usize = 4096;
 
 /// Waits for connections.
 pub(in crate::io) struct Listener {
-    fd: PollableFd<OwnedFd>,
+    ring: Rc<Ring>,
+    fd: Rc<OwnedFd>,
     local: SocketAddr,
 }
 
 impl Listener {
     /// Without SO_REUSEPORT, so a port that is in use is an error. SO_REUSEADDR only passes over connections of an earlier process that linger.
-    pub(super) fn bind(address: SocketAddr) -> io::Result<Self> {
+    pub(super) fn bind(ring: &Rc<Ring>, address: SocketAddr) -> io::Result<Self> {
         let fd = socket(address)?;
         set_option(&fd, libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
         let (storage, len) = to_kernel(address);
@@ -36,7 +38,7 @@ impl Listener {
         // SAFETY: the descriptor is open.
         check(unsafe { libc::listen(fd.as_raw_fd(), BACKLOG) })?;
         let local = local_address(&fd)?;
-        Ok(Self { fd: PollableFd::new(fd)?, local })
+        Ok(Self { ring: Rc::clone(ring), fd: Rc::new(fd), local })
     }
 
     pub(in crate::io) fn local_addr(&self) -> SocketAddr {
@@ -57,7 +59,7 @@ impl Listener {
                     let peer = from_kernel(&storage)?;
                     return Ok((Socket { fd, peer }, peer));
                 }
-                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => self.fd.readable().await?,
+                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => self.ring.readable(&self.fd).await?,
                 // The peer gave up before it was served; the next may be there.
                 Err(fault) if matches!(fault.raw_os_error(), Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO)) => {
                 }
@@ -80,19 +82,21 @@ pub(in crate::io) struct Stream {
 }
 
 struct OpenStream {
-    fd: PollableFd<OwnedFd>,
+    ring: Rc<Ring>,
+    fd: Rc<OwnedFd>,
     peer: SocketAddr,
     local: Cell<Option<SocketAddr>>,
 }
 
 impl Stream {
-    pub(super) fn adopt(socket: Socket) -> io::Result<Self> {
+    pub(super) fn adopt(ring: &Rc<Ring>, socket: Socket) -> io::Result<Self> {
         set_option(&socket.fd, libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
-        let open = OpenStream { fd: PollableFd::new(socket.fd)?, peer: socket.peer, local: Cell::new(None) };
+        let (ring, fd) = (Rc::clone(ring), Rc::new(socket.fd));
+        let open = OpenStream { ring, fd, peer: socket.peer, local: Cell::new(None) };
         Ok(Self { open: Rc::new(open) })
     }
 
-    pub(super) async fn connect(address: SocketAddr) -> io::Result<Self> {
+    pub(super) async fn connect(ring: &Rc<Ring>, address: SocketAddr) -> io::Result<Self> {
         let fd = socket(address)?;
         let (storage, len) = to_kernel(address);
         // SAFETY: the descriptor is open and the address is valid for `len` bytes.
@@ -102,9 +106,9 @@ impl Stream {
             Err(fault) if matches!(fault.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => true,
             Err(fault) => return Err(fault),
         };
-        let stream = Self::adopt(Socket { fd, peer: address })?;
+        let stream = Self::adopt(ring, Socket { fd, peer: address })?;
         if waits {
-            stream.open.fd.writable().await?;
+            stream.open.ring.writable(&stream.open.fd).await?;
             stream.take_error()?;
         }
         Ok(stream)
@@ -136,7 +140,9 @@ impl Stream {
                     unsafe { into.set_len(into.len() + read) };
                     return Ok(read);
                 }
-                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => self.open.fd.readable().await?,
+                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {
+                    self.open.ring.readable(&self.open.fd).await?
+                }
                 Err(fault) if fault.kind() == io::ErrorKind::Interrupted => {}
                 Err(fault) => return Err(fault),
             }
@@ -153,7 +159,9 @@ impl Stream {
             }
             match self.send(parts) {
                 Ok(sent) => advance(parts, sent),
-                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => self.open.fd.writable().await?,
+                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {
+                    self.open.ring.writable(&self.open.fd).await?
+                }
                 Err(fault) if fault.kind() == io::ErrorKind::Interrupted => {}
                 Err(fault) => return Err(fault),
             }
@@ -196,7 +204,7 @@ impl Stream {
         if let Some(known) = self.open.local.get() {
             return Ok(known);
         }
-        let local = local_address(self.open.fd.get_ref())?;
+        let local = local_address(&self.open.fd)?;
         self.open.local.set(Some(local));
         Ok(local)
     }

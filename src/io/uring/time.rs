@@ -1,67 +1,104 @@
 //! Clocks, timers and randomness of the kernel.
 
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant, SystemTime};
 
-use glommio::io::{PollState, PollableFd};
-use glommio::timer::Timer;
-
+use super::ring::Ring;
 use crate::base::Timestamp;
 
-/// Ready after a time: never early, and on an idle core about a millisecond late at most (the wheel's step).
-pub struct Sleep(Timer);
+/// A core's timers, the next one first.
+#[derive(Default)]
+pub(super) struct Timers {
+    waiting: RefCell<BTreeMap<(Instant, u64), Waker>>,
+    numbers: Cell<u64>,
+}
+
+impl Timers {
+    /// When the next one is due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.waiting.borrow().first_key_value().map(|((deadline, _), _)| *deadline)
+    }
+
+    /// Wakes those that are due. Says whether there were any.
+    pub(super) fn fire(&self) -> bool {
+        if self.waiting.borrow().is_empty() {
+            return false;
+        }
+        let now = Instant::now();
+        let mut any = false;
+        loop {
+            let due = {
+                let mut waiting = self.waiting.borrow_mut();
+                let due = waiting.first_entry().filter(|entry| entry.key().0 <= now);
+                due.map(|entry| entry.remove())
+            };
+            let Some(waker) = due else { return any };
+            waker.wake();
+            any = true;
+        }
+    }
+}
+
+/// Ready after a time: never early, and on an idle core within the kernel's own slack.
+pub struct Sleep {
+    ring: Rc<Ring>,
+    deadline: Instant,
+    /// Its name among the timers, once it was polled.
+    number: Option<u64>,
+}
 
 impl Sleep {
-    pub(super) fn new(wait: Duration) -> Self {
-        Self(Timer::new(wait))
+    pub(super) fn new(ring: &Rc<Ring>, wait: Duration) -> Self {
+        let now = Instant::now();
+        // A wait that no clock can measure is as good as a century.
+        let deadline = now.checked_add(wait).unwrap_or_else(|| now + Duration::from_secs(100 * 365 * 86_400));
+        Self { ring: Rc::clone(ring), deadline, number: None }
     }
 }
 
 impl Future for Sleep {
     type Output = ();
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.0).poll(cx).map(drop)
-    }
-}
-
-/// A descriptor that can always be read.
-pub(super) struct AlwaysReady(PollableFd<OwnedFd>);
-
-impl AlwaysReady {
-    pub(super) fn new() -> io::Result<Rc<Self>> {
-        // SAFETY: plain numbers; a counter that starts at one and that nobody reads stays readable.
-        let fd = unsafe { libc::eventfd(1, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
+        if Instant::now() >= self.deadline {
+            return Poll::Ready(());
         }
-        // SAFETY: the kernel just made this descriptor and nobody else knows it.
-        Ok(Rc::new(Self(PollableFd::new(unsafe { OwnedFd::from_raw_fd(fd) })?)))
+        let this = &mut *self;
+        let timers = this.ring.timers();
+        let number = *this.number.get_or_insert_with(|| timers.numbers.replace(timers.numbers.get() + 1));
+        timers.waiting.borrow_mut().insert((this.deadline, number), cx.waker().clone());
+        Poll::Pending
     }
 }
 
-/// Ready after the executor has looked at the kernel once more. Putting the task behind the other ready ones would not do: while one task is ready the
-/// executor does not look.
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            let waker = self.ring.timers().waiting.borrow_mut().remove(&(self.deadline, number));
+            drop(waker);
+        }
+    }
+}
+
+/// Ready after all tasks that are ready now have run, and the core has looked at its sockets and files.
+#[derive(Default)]
 pub(in crate::io) struct YieldNow {
-    always_ready: Rc<AlwaysReady>,
-    wait: PollState,
-}
-
-impl YieldNow {
-    pub(super) fn new(always_ready: &Rc<AlwaysReady>) -> Self {
-        Self { always_ready: Rc::clone(always_ready), wait: PollState::new() }
-    }
+    yielded: bool,
 }
 
 impl Future for YieldNow {
     type Output = ();
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        this.always_ready.0.poll_readable(cx, &mut this.wait).map(drop)
+        if std::mem::replace(&mut self.yielded, true) {
+            return Poll::Ready(());
+        }
+        // The driver stands in the same queue, so it has its turn before this task has its next.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
