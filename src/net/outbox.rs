@@ -100,8 +100,13 @@ impl Outbox {
     }
 
     fn add(&self, slot: Slot) {
-        self.slots.borrow_mut().push_back(slot);
-        self.wake_writer();
+        let mut slots = self.slots.borrow_mut();
+        // The writer waits for the first answer that is not known. Until that is there it has nothing to do with one behind it.
+        let behind = matches!(slots.back(), Some(Slot::Waiting(..)));
+        slots.push_back(slot);
+        if !behind {
+            self.wake_writer();
+        }
     }
 
     fn count(&self, answer: &Answer) {

@@ -86,13 +86,15 @@ struct OpenStream {
     fd: Rc<OwnedFd>,
     peer: SocketAddr,
     local: Cell<Option<SocketAddr>>,
+    /// The last read found less than it had room for: the next one waits before it tries.
+    emptied: Cell<bool>,
 }
 
 impl Stream {
     pub(super) fn adopt(ring: &Rc<Ring>, socket: Socket) -> io::Result<Self> {
         set_option(&socket.fd, libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
         let (ring, fd) = (Rc::clone(ring), Rc::new(socket.fd));
-        let open = OpenStream { ring, fd, peer: socket.peer, local: Cell::new(None) };
+        let open = OpenStream { ring, fd, peer: socket.peer, local: Cell::new(None), emptied: Cell::new(false) };
         Ok(Self { open: Rc::new(open) })
     }
 
@@ -130,12 +132,16 @@ impl Stream {
             into.reserve(READ_ROOM_BYTES);
         }
         loop {
+            if self.open.emptied.replace(false) {
+                self.open.ring.readable(&self.open.fd).await?;
+            }
             let room = into.spare_capacity_mut();
             let fd = self.open.fd.as_raw_fd();
             // SAFETY: the descriptor is open and `room` is writable memory of ours.
             let read = unsafe { libc::recv(fd, room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT) };
             match check_size(read) {
                 Ok(read) => {
+                    self.open.emptied.set(read < room.len());
                     // SAFETY: the kernel wrote the first `read` bytes of the room.
                     unsafe { into.set_len(into.len() + read) };
                     return Ok(read);
