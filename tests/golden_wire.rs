@@ -1,7 +1,7 @@
 //! Our messages against Kafka's own: bytes that kafka-clients 4.3.1 wrote (`golden/wire.txt`), and the schemas that stand in its jar
 //! (`golden/schemas.txt`). `golden/make.sh` makes both files anew.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use bytes::Bytes;
@@ -152,8 +152,18 @@ fn print(fields: &[Field], outer: Span, depth: usize, out: &mut String) {
 
 #[test]
 fn declarations_equal_kafkas_schemas() {
-    let kafkas: BTreeSet<&str> = SCHEMAS.lines().filter(|line| !line.starts_with(' ')).collect();
-    assert_eq!(kafkas.len(), DECLARED.len());
+    // What Kafka says of each message: the rest of its first line, and the lines below that are indented.
+    let mut kafkas: BTreeMap<&str, String> = BTreeMap::new();
+    let mut name = "";
+    for line in SCHEMAS.split_inclusive('\n') {
+        if line.starts_with(' ') {
+            kafkas.get_mut(name).expect("a field stands below its message").push_str(line);
+        } else {
+            let (of, rest) = line.split_once(' ').expect("a name and its versions");
+            name = of;
+            assert!(kafkas.insert(name, rest.to_owned()).is_none(), "{name} twice");
+        }
+    }
     for message in DECLARED {
         let Schema::Struct(name, fields) = (message.schema)() else { panic!("{} is no structure", message.name) };
         let flexible = match message.flexible_from {
@@ -162,10 +172,8 @@ fn declarations_equal_kafkas_schemas() {
         };
         let mut ours = format!("{name} {}-{} flexible {flexible}\n", message.first, message.last);
         print(&fields, Span { first: message.first, last: message.last }, 1, &mut ours);
-        let start = SCHEMAS.find(&format!("{name} ")).unwrap_or_else(|| panic!("Kafka has no {name}"));
-        let end = SCHEMAS[start..].find("\n ").map_or(SCHEMAS.len(), |at| start + at + 1);
-        let body = SCHEMAS[end..].split_inclusive('\n').take_while(|line| line.starts_with(' '));
-        let kafkas: String = SCHEMAS[start..end].to_owned() + &body.collect::<String>();
-        assert_eq!(ours, kafkas);
+        let (head, found) = (format!("{name} "), kafkas.remove(name));
+        assert_eq!(ours, head + &found.unwrap_or_else(|| panic!("Kafka has no {name}")));
     }
+    assert!(kafkas.is_empty(), "not declared: {kafkas:?}");
 }
