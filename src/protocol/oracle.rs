@@ -37,11 +37,19 @@ impl Maker {
     fn value(&mut self, schema: &Schema, writer: &mut Writer, nullable: bool) {
         let null = nullable && self.nulls && self.below(3) == 0;
         match schema {
+            // A structure that may be null has a byte in front.
+            Schema::Nullable(inner) if nullable && matches!(**inner, Schema::Struct(..)) => {
+                writer.i8(if null { -1 } else { 1 });
+                if !null {
+                    self.value(inner, writer, false);
+                }
+            }
             Schema::Nullable(inner) => self.value(inner, writer, nullable),
             Schema::Plain("bool") => writer.i8(1),
             // No number is a default, so that every tagged field is written.
             Schema::Plain("int8") => writer.i8(self.below(100) as i8 + 2),
             Schema::Plain("int16") => writer.i16(self.below(30_000) as i16 + 2),
+            Schema::Plain("uint16") => writer.u16(self.below(1 << 16) as u16),
             Schema::Plain("int32") => writer.i32(self.below(1 << 30) as i32 + 2),
             Schema::Plain("int64") => writer.i64(i64::from(self.random.next_u32()) << 20 | 2),
             Schema::Plain("uuid") => (0..16).for_each(|_| writer.i8(self.below(100) as i8 + 2)),
@@ -228,7 +236,7 @@ proptest! {
         for message in DECLARED {
             for version in message.first..=message.last {
                 let mut body = Maker::body(message, version, seed, true).to_vec();
-                // The first versions of ApiVersions ask without a body.
+                // The first versions of ApiVersions and ListGroups ask without a body.
                 let damage = if body.is_empty() { &[][..] } else { &damage };
                 for (place, byte) in damage {
                     let place = place.index(body.len());

@@ -82,6 +82,7 @@ macro_rules! number {
 number! {
     i8, "int8", 1;
     i16, "int16", 2;
+    u16, "uint16", 2;
     i32, "int32", 4;
     i64, "int64", 8;
 }

@@ -135,6 +135,11 @@ impl<'a> Reader<'a> {
         Ok(i16::from_be_bytes(self.array()?))
     }
 
+    /// Two bytes, unsigned.
+    pub fn u16(&mut self) -> Result<u16, DecodeError> {
+        Ok(u16::from_be_bytes(self.array()?))
+    }
+
     /// Four bytes, signed.
     pub fn i32(&mut self) -> Result<i32, DecodeError> {
         Ok(i32::from_be_bytes(self.array()?))
@@ -267,6 +272,11 @@ impl Writer {
     /// Two bytes, signed.
     pub fn i16(&mut self, value: i16) {
         self.own.put_i16(value);
+    }
+
+    /// Two bytes, unsigned.
+    pub fn u16(&mut self, value: u16) {
+        self.own.put_u16(value);
     }
 
     /// Four bytes, signed.
