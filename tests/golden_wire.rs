@@ -67,9 +67,14 @@ fn every_message_of_every_version_has_kafkas_bytes() {
         }
         let found = typed! {
             ProduceRequest ProduceResponse FetchRequest FetchResponse ListOffsetsRequest ListOffsetsResponse
-            MetadataRequest MetadataResponse ApiVersionsRequest ApiVersionsResponse CreateTopicsRequest CreateTopicsResponse
-            DeleteTopicsRequest DeleteTopicsResponse InitProducerIdRequest InitProducerIdResponse
+            MetadataRequest MetadataResponse ApiVersionsRequest ApiVersionsResponse CreateTopicsRequest
+            CreateTopicsResponse DeleteTopicsRequest DeleteTopicsResponse InitProducerIdRequest InitProducerIdResponse
             OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse DescribeClusterRequest DescribeClusterResponse
+            FindCoordinatorRequest FindCoordinatorResponse JoinGroupRequest JoinGroupResponse SyncGroupRequest
+            SyncGroupResponse HeartbeatRequest HeartbeatResponse LeaveGroupRequest LeaveGroupResponse
+            OffsetCommitRequest OffsetCommitResponse OffsetFetchRequest OffsetFetchResponse OffsetDeleteRequest
+            OffsetDeleteResponse DescribeGroupsRequest DescribeGroupsResponse ListGroupsRequest ListGroupsResponse
+            DeleteGroupsRequest DeleteGroupsResponse
         };
         let length = (header.len() + body.len()) as u32;
         assert_eq!(found, [&length.to_be_bytes()[..], &header, &body].concat(), "{name} {version} {fill}");

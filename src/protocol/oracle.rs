@@ -193,10 +193,15 @@ fn by_other_hands(message: &Declared, version: i16, body: Bytes) -> Option<Bytes
         };
     }
     recode! {
-        ProduceRequest ProduceResponse FetchRequest FetchResponse ListOffsetsRequest ListOffsetsResponse MetadataRequest MetadataResponse
-        ApiVersionsRequest ApiVersionsResponse CreateTopicsRequest CreateTopicsResponse DeleteTopicsRequest DeleteTopicsResponse
-        InitProducerIdRequest InitProducerIdResponse OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse
-        DescribeClusterRequest DescribeClusterResponse
+        ProduceRequest ProduceResponse FetchRequest FetchResponse ListOffsetsRequest ListOffsetsResponse
+        MetadataRequest MetadataResponse ApiVersionsRequest ApiVersionsResponse CreateTopicsRequest
+        CreateTopicsResponse DeleteTopicsRequest DeleteTopicsResponse InitProducerIdRequest InitProducerIdResponse
+        OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse DescribeClusterRequest DescribeClusterResponse
+        FindCoordinatorRequest FindCoordinatorResponse JoinGroupRequest JoinGroupResponse SyncGroupRequest
+        SyncGroupResponse HeartbeatRequest HeartbeatResponse LeaveGroupRequest LeaveGroupResponse OffsetCommitRequest
+        OffsetCommitResponse OffsetFetchRequest OffsetFetchResponse OffsetDeleteRequest OffsetDeleteResponse
+        DescribeGroupsRequest DescribeGroupsResponse ListGroupsRequest ListGroupsResponse DeleteGroupsRequest
+        DeleteGroupsResponse
     }
 }
 
