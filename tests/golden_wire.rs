@@ -74,7 +74,10 @@ fn every_message_of_every_version_has_kafkas_bytes() {
             SyncGroupResponse HeartbeatRequest HeartbeatResponse LeaveGroupRequest LeaveGroupResponse
             OffsetCommitRequest OffsetCommitResponse OffsetFetchRequest OffsetFetchResponse OffsetDeleteRequest
             OffsetDeleteResponse DescribeGroupsRequest DescribeGroupsResponse ListGroupsRequest ListGroupsResponse
-            DeleteGroupsRequest DeleteGroupsResponse
+            DeleteGroupsRequest DeleteGroupsResponse CreatePartitionsRequest CreatePartitionsResponse
+            DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse DescribeConfigsRequest
+            DescribeConfigsResponse IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse AlterConfigsRequest
+            AlterConfigsResponse ListConfigResourcesRequest ListConfigResourcesResponse
         };
         let length = (header.len() + body.len()) as u32;
         assert_eq!(found, [&length.to_be_bytes()[..], &header, &body].concat(), "{name} {version} {fill}");

@@ -201,7 +201,10 @@ fn by_other_hands(message: &Declared, version: i16, body: Bytes) -> Option<Bytes
         SyncGroupResponse HeartbeatRequest HeartbeatResponse LeaveGroupRequest LeaveGroupResponse OffsetCommitRequest
         OffsetCommitResponse OffsetFetchRequest OffsetFetchResponse OffsetDeleteRequest OffsetDeleteResponse
         DescribeGroupsRequest DescribeGroupsResponse ListGroupsRequest ListGroupsResponse DeleteGroupsRequest
-        DeleteGroupsResponse
+        DeleteGroupsResponse CreatePartitionsRequest CreatePartitionsResponse DescribeTopicPartitionsRequest
+        DescribeTopicPartitionsResponse DescribeConfigsRequest DescribeConfigsResponse IncrementalAlterConfigsRequest
+        IncrementalAlterConfigsResponse AlterConfigsRequest AlterConfigsResponse ListConfigResourcesRequest
+        ListConfigResourcesResponse
     }
 }
 
