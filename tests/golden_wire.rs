@@ -77,7 +77,12 @@ fn every_message_of_every_version_has_kafkas_bytes() {
             DeleteGroupsRequest DeleteGroupsResponse CreatePartitionsRequest CreatePartitionsResponse
             DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse DescribeConfigsRequest
             DescribeConfigsResponse IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse AlterConfigsRequest
-            AlterConfigsResponse ListConfigResourcesRequest ListConfigResourcesResponse
+            AlterConfigsResponse ListConfigResourcesRequest ListConfigResourcesResponse DeleteRecordsRequest
+            DeleteRecordsResponse DescribeLogDirsRequest DescribeLogDirsResponse AlterReplicaLogDirsRequest
+            AlterReplicaLogDirsResponse DescribeProducersRequest DescribeProducersResponse UnregisterBrokerRequest
+            UnregisterBrokerResponse ElectLeadersRequest ElectLeadersResponse AlterPartitionReassignmentsRequest
+            AlterPartitionReassignmentsResponse ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse
+            DescribeQuorumRequest DescribeQuorumResponse
         };
         let length = (header.len() + body.len()) as u32;
         assert_eq!(found, [&length.to_be_bytes()[..], &header, &body].concat(), "{name} {version} {fill}");
