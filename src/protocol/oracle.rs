@@ -209,7 +209,7 @@ fn by_other_hands(message: &Declared, version: i16, body: Bytes) -> Option<Bytes
         DescribeProducersResponse UnregisterBrokerRequest UnregisterBrokerResponse ElectLeadersRequest
         ElectLeadersResponse AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse
         ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse DescribeQuorumRequest
-        DescribeQuorumResponse
+        DescribeQuorumResponse ConsumerProtocolSubscription ConsumerProtocolAssignment
     }
 }
 

@@ -73,8 +73,9 @@ public class GoldenWire {
 
     static void message(String name) throws Exception {
         JsonNode schema = schema(name);
-        boolean request = schema.get("type").asText().equals("request");
-        ApiKeys api = ApiKeys.forId(schema.get("apiKey").asInt());
+        String type = schema.get("type").asText();
+        // A message of type "data" has no API: it travels within others, with its version in front.
+        boolean data = type.equals("data");
         short[] versions = span(schema.get("validVersions").asText());
         // Only the request says so, for both.
         if (schema(name.replace("Response", "Request")).path("latestVersionUnstable").asBoolean(false)) {
@@ -84,10 +85,12 @@ public class GoldenWire {
             for (Fill fill : Fill.values()) {
                 GoldenWire maker = new GoldenWire(schema, version, fill);
                 JsonNode json = maker.structure(schema.get("fields"));
-                Message message = (Message) Class.forName("org.apache.kafka.common.message." + name + "DataJsonConverter")
+                Message message = (Message) Class.forName("org.apache.kafka.common.message." + name + (data ? "" : "Data") + "JsonConverter")
                     .getMethod("read", JsonNode.class, short.class).invoke(null, json, version);
+                ByteBuffer header = data ? ByteBuffer.allocate(2).putShort(0, version)
+                    : header(ApiKeys.forId(schema.get("apiKey").asInt()), type.equals("request"), version);
                 System.out.println(name + " " + version + " " + fill.toString().toLowerCase() + " "
-                    + hex(header(api, request, version)) + " " + hex(bytes(message, version)));
+                    + hex(header) + " " + hex(bytes(message, version)));
             }
         }
     }

@@ -5,7 +5,7 @@ set -eu
 jars=${1:?the directory of the jars}
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck disable=SC2046 # names of messages have no spaces
-set -- $(sed -n 's/^ *\([A-Z][A-Za-z]*\(Request\|Response\)\), versions.*/\1/p' "$here"/../../src/protocol/messages/*.rs)
+set -- $(sed -n 's/^ *\([A-Z][A-Za-z]*\), versions.*/\1/p' "$here"/../../src/protocol/messages/*.rs)
 java -cp "$jars/*" "$here/GoldenWire.java" "$@" > "$here/wire.txt.new"
 mv "$here/wire.txt.new" "$here/wire.txt"
 python3 "$here/schemas.py" "$jars" "$@" > "$here/schemas.txt.new"

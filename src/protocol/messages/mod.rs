@@ -1,4 +1,5 @@
-//! One file per API: its request, its response and the structures within them. Field names are Kafka's, in snake case.
+//! One file per API: its request, its response and the structures within them. Field names are Kafka's, in snake case. `consumer_protocol` has no
+//! API of its own: clients send its messages to each other as bytes within other messages.
 //!
 //! Always true: names, types, versions, tags and nullability equal those of the schemas in kafka-clients 4.3.1.
 
@@ -6,6 +7,7 @@ pub mod alter_configs;
 pub mod alter_partition_reassignments;
 pub mod alter_replica_log_dirs;
 pub mod api_versions;
+pub mod consumer_protocol;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_groups;
@@ -43,6 +45,7 @@ pub use alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
 pub use alter_partition_reassignments::{AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse};
 pub use alter_replica_log_dirs::{AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse};
 pub use api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+pub use consumer_protocol::{ConsumerProtocolAssignment, ConsumerProtocolSubscription};
 pub use create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
 pub use create_topics::{CreateTopicsRequest, CreateTopicsResponse};
 pub use delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
@@ -88,8 +91,8 @@ use super::wire::{DecodeError, Reader, Writer};
 pub struct Declared {
     /// Kafka's name of it.
     pub name: &'static str,
-    /// The API that it belongs to.
-    pub api: ApiKey,
+    /// The API that it belongs to; none for a message that only travels within others, as bytes with its version in front.
+    pub api: Option<ApiKey>,
     /// The first version declared.
     pub first: i16,
     /// The last version declared.
@@ -103,9 +106,12 @@ pub struct Declared {
 }
 
 macro_rules! declared {
-    ($($api:ident: $request:ident, $response:ident;)+) => {
-        /// Every message that is declared: requests and responses taking turns, in ascending order of their API.
-        pub const DECLARED: &[Declared] = &[$(Declared::new::<$request>(ApiKey::$api), Declared::new::<$response>(ApiKey::$api)),+];
+    ($($api:ident: $request:ident, $response:ident;)+ [$($inner:ident),+]) => {
+        /// Every message that is declared: requests and responses taking turns, in ascending order of their API, then those within others.
+        pub const DECLARED: &[Declared] = &[
+            $(Declared::new::<$request>(Some(ApiKey::$api)), Declared::new::<$response>(Some(ApiKey::$api)),)+
+            $(Declared::new::<$inner>(None),)+
+        ];
     };
 }
 
@@ -146,11 +152,14 @@ declared! {
     UnregisterBroker: UnregisterBrokerRequest, UnregisterBrokerResponse;
     ListConfigResources: ListConfigResourcesRequest, ListConfigResourcesResponse;
     DescribeTopicPartitions: DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
+    [ConsumerProtocolSubscription, ConsumerProtocolAssignment]
 }
 
 impl Declared {
-    const fn new<M: Message + Wire>(api: ApiKey) -> Self {
-        assert!(M::FLEXIBLE_FROM == api.flexible_from(), "a message is flexible where the headers of its API are");
+    const fn new<M: Message + Wire>(api: Option<ApiKey>) -> Self {
+        if let Some(api) = api {
+            assert!(M::FLEXIBLE_FROM == api.flexible_from(), "a message is flexible where the headers of its API are");
+        }
         let versions = M::VERSIONS;
         Self {
             name: M::NAME,
