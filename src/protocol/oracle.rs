@@ -213,16 +213,24 @@ fn by_other_hands(message: &Declared, version: i16, body: Bytes) -> Option<Bytes
     }
 }
 
+/// Messages and versions that `kafka-protocol` does not have.
+const UNKNOWN_TO_OTHERS: &[(&str, i16)] = &[
+    ("DescribeLogDirsRequest", 5),
+    ("DescribeLogDirsResponse", 5),
+    ("ListOffsetsRequest", 11),
+    ("ListOffsetsResponse", 11),
+    ("OffsetCommitRequest", 10),
+    ("OffsetFetchRequest", 10),
+];
+
 #[test]
 fn another_codec_reads_and_writes_the_same() {
-    let compared = std::cell::Cell::new(0);
-    every(true, |message, version, body| {
-        if let Some(again) = by_other_hands(message, version, body.clone()) {
-            assert_eq!(again, body, "{} {version}", message.name);
-            compared.set(compared.get() + 1);
-        }
+    let unknown = std::cell::RefCell::new(std::collections::BTreeSet::new());
+    every(true, |message, version, body| match by_other_hands(message, version, body.clone()) {
+        Some(again) => assert_eq!(again, body, "{} {version}", message.name),
+        None => drop(unknown.borrow_mut().insert((message.name, version))),
     });
-    assert!(compared.get() > 20 * 350, "only {} bodies were compared", compared.get());
+    assert_eq!(unknown.into_inner(), UNKNOWN_TO_OTHERS.iter().copied().collect());
 }
 
 proptest! {
