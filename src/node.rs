@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use crate::base::{Mono, NodeId, ShardId};
+use crate::base::{Mono, NodeId, ShardId, map};
 use crate::broker::{self, Broker as Answers};
 use crate::cluster::Endpoint;
 use crate::io::uring::{self, HostFault};
@@ -363,8 +363,9 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts a broker and returns once it answers requests.
+    /// Starts a broker and returns once it answers requests. The first of a process draws the seeds of its maps.
     pub fn start(cores: &uring::Cores, options: Options) -> Result<Self, StartError> {
+        map::seed(uring::host::random_words());
         let (announce, announced) = mpsc::channel();
         let count = u16::try_from(cores.cpus.len()).expect("cores were counted as a u16");
         let (seats, stop) = seats(count, move |outcome| {

@@ -286,6 +286,12 @@ pub fn memory_bytes() -> Option<u64> {
     Some(group.map_or(machine, |group: u64| group.min(machine)))
 }
 
+/// Random words of the kernel, before there is a core to ask for them.
+pub fn random_words<const N: usize>() -> [u64; N] {
+    let mut random = super::time::Random::default();
+    std::array::from_fn(|_| random.next())
+}
+
 /// Looks at what a directory lies on.
 ///
 /// # Errors
