@@ -46,7 +46,7 @@ fn again<M: Message>(declared: &Declared, version: i16, header: &Bytes, body: &B
         Frame::request(api, version, CORRELATION_ID, Some(CLIENT_ID), &message)
     } else {
         assert_eq!(decode_response_header(&mut reader, api, version), Ok(CORRELATION_ID));
-        Frame::response(api, version, CORRELATION_ID, &message)
+        Frame::response(api, version, CORRELATION_ID, &message).expect("Kafka's messages are small")
     };
     assert_eq!(reader.left(), 0, "{} {version}: header", declared.name);
     frame.into_bytes()

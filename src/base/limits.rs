@@ -39,7 +39,7 @@ pub const DECODE_RESERVE_MAX: usize = 1024;
 pub const MAILBOX_MESSAGES_MAX: usize = 4096;
 /// Produce requests of one connection that may wait for the disk at a time.
 pub const PRODUCES_IN_FLIGHT_MAX: usize = 256;
-/// Batches of one Produce request at most. What a request has beyond is refused.
+/// Partitions of one Produce request at most, whatever becomes of them. What a request has beyond is refused.
 pub const PRODUCE_BATCHES_MAX: usize = 60_000;
 /// Connections that one core serves at most.
 pub const CONNECTIONS_PER_CORE_MAX: usize = 20_000;
@@ -112,7 +112,7 @@ pub const UNFOLD_CHUNK_BYTES: usize = 64 << 10;
 pub const SNAPPY_HISTORY_BYTES_MAX: usize = 32 << 20;
 /// Bytes of working memory that a decompressor may keep from one batch to the next.
 pub const UNFOLD_KEPT_BYTES_MAX: usize = 8 << 20;
-/// Records that the answer to a refused batch names one by one.
+/// Records that the answer to one Produce names one by one, over all of its batches.
 pub const RECORD_FAULTS_MAX: usize = 1024;
 const _: () = assert!(UNFOLD_CHUNK_BYTES <= YIELD_BYTES && SNAPPY_HISTORY_BYTES_MAX <= DECOMPRESSED_BATCH_BYTES_MAX);
 const _: () = assert!(EPOCHS_PER_PARTITION_MAX <= EPOCHS_PER_LOG_MAX);

@@ -123,7 +123,10 @@ pub fn undecodable(context: &RequestContext, fault: impl std::fmt::Display) -> A
 
 /// Makes a response a frame.
 pub fn respond(broker: &Broker, context: &RequestContext, version: i16, response: &impl Message) -> Answer {
-    let frame = Frame::response(context.api, version, context.correlation_id, response);
+    let frame = match Frame::response(context.api, version, context.correlation_id, response) {
+        Ok(frame) => frame,
+        Err(fault) => return Answer::Close(format!("{} version {version}: {fault}", context.api)),
+    };
     context.stamps.mark(Stage::Responded, broker.shard.io().now());
     if let Some(total) = context.stamps.total()
         && total > SLOW

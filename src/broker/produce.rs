@@ -17,7 +17,7 @@ use super::errors::Refusal;
 use super::fetch_session::TopicKey;
 use super::throttle::throttle_ms;
 use super::topic_key;
-use crate::base::limits::{PRODUCE_BATCHES_MAX, YIELD_BYTES};
+use crate::base::limits::{PRODUCE_BATCHES_MAX, RECORD_FAULTS_MAX, YIELD_BYTES};
 use crate::base::{LogId, Map, PartitionIndex, Timestamp, TopicId};
 use crate::cluster::{Image, Topic, TopicSettings, is_internal};
 use crate::partition::AppendRules;
@@ -241,23 +241,24 @@ impl Plan {
         let now = broker.shard.io().wall_clock();
         let mut scratch = broker.scratch().await;
         let mut since_yield = 0;
+        let mut named_records = 0;
         let topics = &self.topics;
-        for slot in &mut self.slots {
+        for (place, slot) in self.slots.iter_mut().enumerate() {
             let Outcome::Asked(records) = std::mem::replace(&mut slot.outcome, Outcome::Waiting) else {
                 unreachable!("slots are looked at once")
             };
-            let place = || -> Result<_, Refusal> {
+            let target = || -> Result<_, Refusal> {
                 if let Some(refusal) = &refused {
                     return Err(refusal.clone());
+                }
+                if place >= PRODUCE_BATCHES_MAX {
+                    return Err(Refusal::new(ErrorCode::InvalidRequest, "The request has too many partitions."));
                 }
                 let topic = topics[slot.topic].found.as_ref().map_err(|code| *code)?;
                 let settings = topic.settings(&broker.options.topic_defaults);
                 Ok((log(broker, topic, slot.index, acks, &settings)?, settings))
             };
-            let checked = match place() {
-                Ok(_) if batches.len() >= PRODUCE_BATCHES_MAX => {
-                    Err(Refusal::new(ErrorCode::InvalidRequest, "The request has too many partitions."))
-                }
+            let checked = match target() {
                 Ok((log, settings)) => {
                     let limits = limits(&settings, context.version);
                     let rules =
@@ -269,7 +270,12 @@ impl Plan {
             };
             match checked {
                 Ok(batch) => batches.push(batch),
-                Err(refusal) => slot.outcome = Outcome::Refused(refusal),
+                Err(mut refusal) => {
+                    refusal.records.truncate(RECORD_FAULTS_MAX - named_records);
+                    refusal.records.shrink_to_fit();
+                    named_records += refusal.records.len();
+                    slot.outcome = Outcome::Refused(refusal);
+                }
             }
         }
         batches

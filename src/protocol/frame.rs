@@ -12,6 +12,14 @@ use super::wire::Writer;
 /// Bytes of the length that stands before every message. It does not count itself.
 pub const LENGTH_BYTES: usize = 4;
 
+/// A message that is longer than the length before it can say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("a message of {bytes} bytes is longer than its length can say")]
+pub struct TooLong {
+    /// Bytes of the message.
+    pub bytes: usize,
+}
+
 /// Bytes reserved for what a frame does not share.
 const OWN_BYTES: usize = 256;
 
@@ -27,9 +35,12 @@ impl Frame {
     ///
     /// An ApiVersions request of a version that the broker does not have is answered with version 0 here (KIP-511).
     ///
+    /// # Errors
+    /// [`TooLong`] at 2 GiB.
+    ///
     /// # Panics
     /// If the message has no such version.
-    pub fn response(api: ApiKey, version: i16, correlation_id: i32, message: &impl Message) -> Self {
+    pub fn response(api: ApiKey, version: i16, correlation_id: i32, message: &impl Message) -> Result<Self, TooLong> {
         Self::build(|writer| {
             encode_response_header(writer, api, version, correlation_id);
             message.encode(writer, version);
@@ -39,7 +50,7 @@ impl Frame {
     /// A request, for clients and tests.
     ///
     /// # Panics
-    /// If the message has no such version.
+    /// If the message has no such version, or reaches 2 GiB.
     pub fn request(
         api: ApiKey,
         version: i16,
@@ -52,15 +63,16 @@ impl Frame {
             header.encode(writer);
             message.encode(writer, version);
         })
+        .expect("a client asks for less than 2 GiB")
     }
 
-    fn build(content: impl FnOnce(&mut Writer)) -> Self {
+    fn build(content: impl FnOnce(&mut Writer)) -> Result<Self, TooLong> {
         let mut writer = Writer::with_capacity(OWN_BYTES);
         writer.i32(0);
         content(&mut writer);
-        let len = writer.written() - LENGTH_BYTES;
-        writer.overwrite_i32(0, i32::try_from(len).expect("a frame stays below 2 GiB"));
-        Self { parts: writer.finish() }
+        let bytes = writer.written() - LENGTH_BYTES;
+        writer.overwrite_i32(0, i32::try_from(bytes).map_err(|_| TooLong { bytes })?);
+        Ok(Self { parts: writer.finish() })
     }
 
     /// Bytes of the frame, its length included.
@@ -91,11 +103,11 @@ mod tests {
     #[test]
     fn the_response_to_api_versions_has_no_tagged_fields_in_its_header() {
         let response = ApiVersionsResponse { error_code: 35, ..Default::default() };
-        let old = Frame::response(ApiKey::ApiVersions, 0, 9, &response).into_bytes();
+        let old = Frame::response(ApiKey::ApiVersions, 0, 9, &response).unwrap().into_bytes();
         assert_eq!(&old[..], b"\x00\x00\x00\x0a\x00\x00\x00\x09\x00\x23\x00\x00\x00\x00");
-        let new = Frame::response(ApiKey::ApiVersions, 3, 9, &response).into_bytes();
+        let new = Frame::response(ApiKey::ApiVersions, 3, 9, &response).unwrap().into_bytes();
         assert_eq!(&new[..], b"\x00\x00\x00\x0c\x00\x00\x00\x09\x00\x23\x01\x00\x00\x00\x00\x00");
-        let other = Frame::response(ApiKey::Metadata, 9, 9, &MetadataResponse::default()).into_bytes();
+        let other = Frame::response(ApiKey::Metadata, 9, 9, &MetadataResponse::default()).unwrap().into_bytes();
         assert_eq!((length(&other), other[8]), (other.len() - LENGTH_BYTES, 0));
     }
 
@@ -107,7 +119,7 @@ mod tests {
         let topic = FetchableTopicResponse { partitions: vec![full, empty], ..Default::default() };
         let response = FetchResponse { responses: vec![topic], ..Default::default() };
         for version in [4, 11, 12, 18] {
-            let frame = Frame::response(ApiKey::Fetch, version, 1, &response);
+            let frame = Frame::response(ApiKey::Fetch, version, 1, &response).unwrap();
             assert_eq!(frame.parts[1].as_ptr(), batches[0].as_ptr());
             assert_eq!(frame.parts[2].as_ptr(), batches[1].as_ptr());
             assert_eq!(frame.parts.len(), 4);
@@ -117,14 +129,25 @@ mod tests {
         }
     }
 
+    /// This ended the process, and an answer with gigabytes of sentences about refused records could reach it.
+    #[test]
+    fn a_message_that_is_too_long_is_a_fault() {
+        let records = Bytes::from(vec![0; 512 << 20]);
+        let data = PartitionData { records: [records].into_iter().collect(), ..Default::default() };
+        let topic = FetchableTopicResponse { partitions: vec![data; 4], ..Default::default() };
+        let response = FetchResponse { responses: vec![topic], ..Default::default() };
+        let fault = Frame::response(ApiKey::Fetch, 12, 1, &response).unwrap_err();
+        assert!(fault.bytes > 2 << 30);
+    }
+
     /// librdkafka refuses a response whose records have a length of -1.
     #[test]
     fn no_records_are_written_as_a_length_of_zero() {
         let topic = FetchableTopicResponse { partitions: vec![PartitionData::default()], ..Default::default() };
         let response = FetchResponse { responses: vec![topic], ..Default::default() };
-        let whole = Frame::response(ApiKey::Fetch, 11, 1, &response).into_bytes();
+        let whole = Frame::response(ApiKey::Fetch, 11, 1, &response).unwrap().into_bytes();
         assert_eq!(whole[whole.len() - 4..], [0; 4]);
-        let whole = Frame::response(ApiKey::Fetch, 12, 1, &response).into_bytes();
+        let whole = Frame::response(ApiKey::Fetch, 12, 1, &response).unwrap().into_bytes();
         // Records of no bytes, then no tagged fields of partition, topic and response.
         assert_eq!(whole[whole.len() - 4..], [1, 0, 0, 0]);
     }

@@ -313,7 +313,7 @@ impl Writer {
 
     /// The length before bytes, records or the elements of an array. `None` is null.
     pub fn len(&mut self, len: Option<usize>, flexible: bool) {
-        // No frame reaches 2 GiB: what a response may hold is bounded far below.
+        // Records of one partition are bounded by `fetch.max.bytes`, which is an i32, and elements by memory.
         let len = len.map(|len| i32::try_from(len).expect("a length fits a frame"));
         match (flexible, len) {
             (true, len) => self.uvarint(len.map_or(0, |len| len as u32 + 1)),

@@ -279,6 +279,46 @@ fn log_append_time_is_answered_and_create_time_is_checked() {
     assert_eq!(answer.record_errors.len(), 1);
 }
 
+/// Each batch of a request could name 1,024 refused records, with a sentence for each: 50 MB of batches became an answer of gigabytes, whose
+/// length did not fit its field.
+#[test]
+fn an_answer_names_a_bounded_number_of_records() {
+    let mut wire = connect();
+    wire.create("p-many-early", 3, &[("message.timestamp.before.max.ms", "1000")]);
+    let values = vec![&b"x"[..]; 1000];
+    let old = Batch { producer_id: -1, producer_epoch: -1, base_sequence: -1, timestamp: 5, values: &values };
+    let mut request = produce_request("p-many-early", 0, -1, Some(&old.encode()));
+    for index in 1..3 {
+        let again = produce::PartitionProduceData { index, ..request.topic_data[0].partition_data[0].clone() };
+        request.topic_data[0].partition_data.push(again);
+    }
+    let response: ProduceResponse = wire.call(ApiKey::Produce, 9, &request);
+    let answers = &response.responses[0].partition_responses;
+    assert!(answers.iter().all(|one| one.error_code == ErrorCode::InvalidTimestamp.code()));
+    let named: Vec<_> = answers.iter().map(|one| one.record_errors.len()).collect();
+    assert_eq!(named, [1000, 24, 0]);
+}
+
+/// Partitions that were refused did not count, so a request could have as many of them as it had elements.
+#[test]
+fn partitions_beyond_the_bound_are_refused_whatever_the_others_are() {
+    let mut wire = connect();
+    let mut request = produce_request("p-crowd", 0, -1, None);
+    let data = &mut request.topic_data[0].partition_data;
+    data.extend((1..60_002).map(|index| produce::PartitionProduceData { index, records: None }));
+    let response: ProduceResponse = wire.call(ApiKey::Produce, 9, &request);
+    let answers = &response.responses[0].partition_responses;
+    assert_eq!(answers.len(), 60_002);
+    for (place, code) in [
+        (0, ErrorCode::UnknownTopicOrPartition),
+        (59_999, ErrorCode::UnknownTopicOrPartition),
+        (60_000, ErrorCode::InvalidRequest),
+        (60_001, ErrorCode::InvalidRequest),
+    ] {
+        assert_eq!(answers[place].error_code, code.code(), "{place}");
+    }
+}
+
 #[test]
 fn the_topics_own_limit_counts() {
     let mut wire = connect();
