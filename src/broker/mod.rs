@@ -26,7 +26,7 @@ mod produce; // key 0
 pub use context::{Peer, RequestContext};
 pub use dispatch::{Answer, Handled, LaterAnswer};
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -36,7 +36,6 @@ use crate::base::limits::FETCH_SESSIONS_PER_CORE_MAX;
 use crate::base::{Mono, NodeId, TopicId};
 use crate::cluster::{Image, Topic, TopicSettings};
 use crate::protocol::{ErrorCode, Str};
-use crate::record::Scratch;
 use crate::shard::Shard;
 use fetch_session::{FetchSessions, TopicKey};
 
@@ -78,15 +77,13 @@ pub struct Broker {
     shard: Shard,
     options: Arc<Options>,
     sessions: RefCell<FetchSessions>,
-    scratches: RefCell<Vec<Scratch>>,
-    scratches_out: Cell<usize>,
 }
 
 impl Broker {
     /// For the core of `shard`.
     pub fn new(shard: Shard, options: Arc<Options>) -> Self {
         let sessions = RefCell::new(FetchSessions::new(shard.id(), options.fetch_sessions_max));
-        Self { shard, options, sessions, scratches: RefCell::default(), scratches_out: Cell::new(0) }
+        Self { shard, options, sessions }
     }
 
     /// Has a request answered. `frame` begins with the API key; its last byte was read at `read`.
@@ -109,28 +106,6 @@ impl Broker {
     fn listener(&self, number: usize) -> Arc<str> {
         self.options.listeners[number].clone()
     }
-
-    /// Lends memory for looking into compressed batches. Waits while too many others use theirs: they are all running, so it is not for long.
-    async fn scratch(&self) -> ScratchLoan<'_> {
-        while self.scratches_out.get() >= SCRATCHES_MAX {
-            self.shard.io().yield_now().await;
-        }
-        self.scratches_out.set(self.scratches_out.get() + 1);
-        ScratchLoan { broker: self, scratch: self.scratches.borrow_mut().pop().unwrap_or_default() }
-    }
-}
-
-/// Memory for looking into compressed batches, given back when dropped.
-struct ScratchLoan<'a> {
-    broker: &'a Broker,
-    scratch: Scratch,
-}
-
-impl Drop for ScratchLoan<'_> {
-    fn drop(&mut self) {
-        self.broker.scratches_out.set(self.broker.scratches_out.get() - 1);
-        self.broker.scratches.borrow_mut().push(std::mem::take(&mut self.scratch));
-    }
 }
 
 /// A topic by what a request calls it, or why there is none.
@@ -145,6 +120,3 @@ fn find_topic<'a>(image: &'a Image, key: &TopicKey) -> Result<&'a Arc<Topic>, Er
 fn topic_key(by_id: bool, name: Str, id: TopicId) -> TopicKey {
     if by_id { TopicKey::Id(id) } else { TopicKey::Name(name) }
 }
-
-/// Compressed batches that one core looks into at the same time.
-const SCRATCHES_MAX: usize = 4;

@@ -159,20 +159,13 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    async fn check(
-        self,
-        records: Option<Bytes>,
-        limits: &BatchLimits,
-        now: Timestamp,
-    ) -> Result<CheckedBatch, Refusal> {
-        // Kafka never answers null records. Nothing to append is what an empty batch is refused for.
-        let bytes = records.unwrap_or_default();
-        *self.since_yield += bytes.len();
+    async fn check(self, batch: RawBatch, limits: &BatchLimits, now: Timestamp) -> Result<CheckedBatch, Refusal> {
+        *self.since_yield += batch.0.len();
         if *self.since_yield > YIELD_BYTES {
             *self.since_yield = 0;
             self.broker.shard.io().yield_now().await;
         }
-        let mut checker = RawBatch(bytes).checker(limits, now, self.scratch)?;
+        let mut checker = batch.checker(limits, now, self.scratch)?;
         let batch = loop {
             match checker.step(YIELD_BYTES)? {
                 Progress::Done(batch) => break batch,
@@ -239,7 +232,9 @@ impl Plan {
     ) -> Batches {
         let mut batches = Batches::new();
         let now = broker.shard.io().wall_clock();
-        let mut scratch = broker.scratch().await;
+        // Allocates nothing: what is not compressed needs none.
+        let mut no_scratch = Scratch::default();
+        let mut scratch = None;
         let mut since_yield = 0;
         let mut named_records = 0;
         let topics = &self.topics;
@@ -263,8 +258,14 @@ impl Plan {
                     let limits = limits(&settings, context.version);
                     let rules =
                         AppendRules { log_append_time: settings.timestamp_type == TimestampType::LogAppendTime };
-                    let walk = Walk { broker, scratch: &mut scratch.scratch, since_yield: &mut since_yield };
-                    walk.check(records, &limits, now).await.map(|batch| ProduceBatch { log, batch, rules })
+                    // Kafka never answers null records. Nothing to append is what an empty batch is refused for.
+                    let batch = RawBatch(records.unwrap_or_default());
+                    if scratch.is_none() && batch.is_compressed() {
+                        scratch = Some(broker.shard.scratch().await);
+                    }
+                    let scratch = scratch.as_deref_mut().unwrap_or(&mut no_scratch);
+                    let walk = Walk { broker, scratch, since_yield: &mut since_yield };
+                    walk.check(batch, &limits, now).await.map(|batch| ProduceBatch { log, batch, rules })
                 }
                 Err(refusal) => Err(refusal),
             };

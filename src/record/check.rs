@@ -41,6 +41,11 @@ pub struct CheckedBatch {
 }
 
 impl RawBatch {
+    /// Whether its attributes name a codec, known or not, so that a check needs memory to unfold it in.
+    pub fn is_compressed(&self) -> bool {
+        self.0.get(CRC_FROM + 1).is_some_and(|attributes| Codec::from_bits(attributes & 7) != Some(Codec::None))
+    }
+
     /// Checks everything in one go. For small or uncompressed batches, and for tests.
     pub fn check(
         self,

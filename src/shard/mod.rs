@@ -5,12 +5,14 @@
 //! nothing is answered before the ticket of its journal block is due. Knows nothing of sockets or of Kafka's messages.
 
 mod append; // offsets, journal, answers
+mod budget; // an amount, lent in order
 mod cache; // how much of the journal stays in memory
 mod message; // what travels between cores
 mod metadata; // the command log, on core 0, and its image on every core
 mod read; // fetch plans and reads
 mod recover; // from a data directory to the state of each core
 mod router; // requests to the owning core, replies back
+mod scratch; // memory for looking into compressed batches
 mod tasks; // draining, checkpoints, growth, idle journal
 mod waiters; // what waits, and what ends the wait
 
@@ -34,18 +36,21 @@ use crate::storage::drive::{Drive, Notify};
 use crate::storage::journal::{self, CommittedBlock, Journal, Ticket};
 use crate::storage::{Log, StorageError};
 
+pub use budget::{Budget, Share};
 pub use message::{
     Appended, CommandError, Diverging, EpochEnd, FetchSpec, ListedOffset, Marks, OffsetSpec, Planned, ProduceBatch,
     ProduceError, ReadDone, ReadError, ReadSpec,
 };
 pub use recover::{BootError, BootSummary, Booted, CoreSeed, Identity, Layout, boot};
 pub use router::{MeshSeat, mesh};
+pub use scratch::ScratchLoan;
 pub use waiters::{Answers, ProduceTicket};
 
 use append::{Due, Origin, Part};
 use cache::Cache;
 use message::{Answer, Ask, Reply, Request};
 use router::Mesh;
+use scratch::Scratches;
 use waiters::{Pending, Signal, Stop};
 
 /// How a core behaves. Every field has a safe default.
@@ -194,6 +199,7 @@ struct Inner {
     topics: PathBuf,
     /// Waits that run here for fetches on other cores.
     foreign_waits: RefCell<Map<(ShardId, u32), Rc<Signal>>>,
+    scratches: Scratches,
     stop: Stop,
     failed: Cell<bool>,
     on_failure: Rc<dyn Fn(&StorageError)>,
@@ -271,6 +277,7 @@ impl Shard {
             drive: Drive::new(io.clone(), directory),
             topics,
             foreign_waits: RefCell::default(),
+            scratches: Scratches::default(),
             stop: Stop::default(),
             failed: Cell::new(false),
             on_failure,

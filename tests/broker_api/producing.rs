@@ -8,7 +8,7 @@ use coretide::protocol::{ApiKey, ErrorCode, Records};
 
 use crate::connect;
 use crate::support::kafka::Batch;
-use crate::support::node::{Wire, produce_request};
+use crate::support::node::{Node, Wire, produce_request};
 
 fn now() -> i64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() as i64
@@ -151,11 +151,8 @@ fn batches_that_are_wrong_are_refused_as_kafka_refuses_them() {
     assert_eq!(wire.produce("p-bad", 0, -1, &sealed(with(good(), |b| b[35..43].fill(0)))).error_code, 0);
 }
 
-/// 300 MB of zeros in 300 KB of gzip: looked at in steps, within a bound, while others are served.
-#[test]
-fn a_bomb_is_refused() {
-    let mut wire = connect();
-    wire.create("p-bomb", 1, &[]);
+/// 300 MB of zeros in 300 KB of gzip.
+fn bomb() -> Vec<u8> {
     let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     // One record of 300 MiB, as it says itself.
     let value = varint(300 << 20);
@@ -167,10 +164,43 @@ fn a_bomb_is_refused() {
         packer.write_all(&zeros).expect("memory");
     }
     packer.write_all(&[0]).expect("memory");
-    let bomb = compressed(1, &packer.finish().expect("memory"));
+    compressed(1, &packer.finish().expect("memory"))
+}
+
+/// It is looked at in steps, within a bound, while others are served.
+#[test]
+fn a_bomb_is_refused() {
+    let mut wire = connect();
+    wire.create("p-bomb", 1, &[]);
+    let bomb = bomb();
     assert!(bomb.len() < 1_048_588);
     assert_eq!(wire.produce("p-bomb", 0, -1, &bomb).error_code, ErrorCode::MessageTooLarge.code());
     assert_eq!(wire.latest("p-bomb", 0), 0);
+}
+
+/// Four at a time are looked into, and whoever sent a plain batch waited for one of them to end, for seconds and in a loop that kept the core busy.
+#[test]
+fn plain_batches_do_not_wait_for_compressed_ones() {
+    let node = Node::start("broker-api-bombs");
+    let mut wire = node.connect();
+    wire.create("p-bombs", 1, &[]);
+    let bomb = bomb();
+    let mut bombers: Vec<Wire> = (0..4).map(|_| node.connect()).collect();
+    for bomber in &mut bombers {
+        bomber.ask(ApiKey::Produce, 9, &produce_request("p-bombs", 0, -1, Some(&bomb)));
+    }
+    for _ in 0..10 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        assert_eq!(wire.produce("p-bombs", 0, -1, &batch(&[b"x"])).error_code, 0);
+    }
+    for bomber in &mut bombers {
+        bomber.stream.set_nonblocking(true).expect("a TCP socket");
+        assert!(bomber.stream.peek(&mut [0]).is_err(), "a compressed batch was done before the plain ones");
+        bomber.stream.set_nonblocking(false).expect("a TCP socket");
+        let response: ProduceResponse = bomber.answer(ApiKey::Produce, 9);
+        let answer = &response.responses[0].partition_responses[0];
+        assert_eq!(answer.error_code, ErrorCode::MessageTooLarge.code());
+    }
 }
 
 #[test]
