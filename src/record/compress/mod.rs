@@ -68,6 +68,12 @@ impl Scratch {
         }
     }
 
+    /// Gives back what one batch needed beyond the usual, however it ended. What was begun cannot go on.
+    pub fn trim(&mut self) {
+        self.snappy.trim();
+        self.zstd.trim();
+    }
+
     /// Bytes of memory held now.
     pub fn held_bytes(&self) -> usize {
         self.gzip.held_bytes() + self.snappy.held_bytes() + self.lz4.held_bytes() + self.zstd.held_bytes()

@@ -23,6 +23,8 @@ const WHOLE_BYTES_MAX: usize = 2 * UNFOLD_CHUNK_BYTES;
 const HISTORY_BYTES: usize = 64 << 10;
 /// Bytes that a copy may write beyond its end.
 const SLACK_BYTES: usize = 64;
+/// Bytes of the buffer, unless a block refers back further than usual.
+const USUAL_BYTES: usize = HISTORY_BYTES + WHOLE_BYTES_MAX + SLACK_BYTES;
 /// A raw block cannot unfold further: three bytes of input give 64 at most.
 const RATIO_MAX: usize = 22;
 
@@ -63,9 +65,15 @@ impl Unfolder {
         self.stream = false;
         self.block = None;
         self.keep_all = false;
-        let usual = HISTORY_BYTES + WHOLE_BYTES_MAX + SLACK_BYTES;
-        if self.out.len() != usual {
-            self.out = vec![0; usual];
+        if self.out.len() != USUAL_BYTES {
+            self.out = vec![0; USUAL_BYTES];
+        }
+    }
+
+    /// Drops what a block that refers back far needed.
+    pub(super) fn trim(&mut self) {
+        if self.out.len() > USUAL_BYTES {
+            self.out = Vec::new();
         }
     }
 

@@ -21,9 +21,7 @@ impl Unfolder {
         self.at = 0;
         self.frame_ended = true;
         self.out.resize(UNFOLD_CHUNK_BYTES, 0);
-        if self.context.as_ref().is_some_and(|context| context.sizeof() > UNFOLD_KEPT_BYTES_MAX) {
-            self.context = None;
-        }
+        self.trim();
         let context = self.context.get_or_insert_with(DCtx::create);
         context.reset(ResetDirective::SessionOnly).expect("a session can always be reset");
         context.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX)).expect("the parameter is in its range");
@@ -31,9 +29,7 @@ impl Unfolder {
 
     pub(super) fn next(&mut self, input: &[u8]) -> Result<Piece<'_>, CompressFault> {
         if self.frame_ended && self.at == input.len() {
-            if self.context.as_ref().is_some_and(|context| context.sizeof() > UNFOLD_KEPT_BYTES_MAX) {
-                self.context = None;
-            }
+            self.trim();
             return Ok(Piece::End);
         }
         let context = self.context.as_mut().expect("begin comes before next");
@@ -48,6 +44,13 @@ impl Unfolder {
         }
         self.at += from.pos();
         Ok(Piece::Bytes(&self.out[..given]))
+    }
+
+    /// Drops a context that a large window made large.
+    pub(super) fn trim(&mut self) {
+        if self.context.as_ref().is_some_and(|context| context.sizeof() > UNFOLD_KEPT_BYTES_MAX) {
+            self.context = None;
+        }
     }
 
     pub(super) fn held_bytes(&self) -> usize {
