@@ -97,6 +97,7 @@ impl RawBatch {
                 after_max_ms: limits.timestamp_after_max_ms,
             }),
             keys: limits.compacted,
+            wanted: None,
         });
         scratch.begin(info.codec);
         Ok(Checker { bytes, info, timestamp_type: limits.timestamp_type, walk: Some(walk), walked: 0, scratch })
@@ -211,7 +212,7 @@ impl Checker<'_> {
                 }
                 Piece::Again => {
                     self.walked = 0;
-                    self.walk = self.walk.take().map(|walk| walk.again());
+                    self.walk = self.walk.as_ref().map(Walk::again);
                 }
                 Piece::End => return Ok(true),
             }
@@ -795,7 +796,7 @@ mod tests {
             let mut body = built(&given, Codec::None)[HEADER_BYTES..].to_vec();
             let at = at % body.len();
             body[at] = with;
-            let rules = WalkRules { count: given.len() as i32, base_timestamp: 0, timestamps: None, keys: false };
+            let rules = WalkRules { count: given.len() as i32, base_timestamp: 0, timestamps: None, keys: false, wanted: None };
             let walked = |pieces: &mut dyn Iterator<Item = &[u8]>| {
                 let mut walk = Walk::new(rules);
                 for piece in pieces {

@@ -8,8 +8,8 @@ mod batch; // the 61 bytes in front, stored batches, and patching them in place
 mod build; // batches of our own
 mod check; // from a hope to a proof
 pub mod compress; // gzip, snappy, lz4, zstd: both ways, bounded
-mod records;
-mod search; // a record by its timestamp // the records inside: iterator and resumable walk
+mod records; // the records inside: iterator and resumable walk
+mod search; // a record by its timestamp
 
 pub use batch::{
     BatchHeader, BatchInfo, Batches, Codec, HEADER_BYTES, LOG_OVERHEAD_BYTES, StoredBatch, TimestampType, batches,
@@ -19,4 +19,4 @@ pub use build::{Builder, Header, NewRecord};
 pub use check::{BatchFault, BatchLimits, CheckedBatch, Checker, Progress, RawBatch, RecordFault, RecordFaultKind};
 pub use compress::Scratch;
 pub use records::{Headers, Record, RecordsFault, records};
-pub use search::{SearchFault, first_at_least, max_timestamp};
+pub use search::{Search, SearchFault, Searched, max_timestamp};

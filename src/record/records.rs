@@ -250,6 +250,17 @@ pub(super) struct WalkRules {
     pub timestamps: Option<Near>,
     /// Every record needs a key.
     pub keys: bool,
+    /// Nothing is held against the records; one is looked for.
+    pub wanted: Option<Wanted>,
+}
+
+/// The first record that is both.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// At or above this offset, less the batch's base offset.
+    pub offset_delta: i64,
+    /// At or after this timestamp.
+    pub timestamp: i64,
 }
 
 /// Bounds of a record's timestamp around now, in ms.
@@ -276,6 +287,8 @@ pub(super) struct Walk {
     seen: i32,
     max_timestamp: i64,
     refused: Vec<RecordFault>,
+    /// Offset delta and timestamp of the record that was looked for.
+    found: Option<(i32, i64)>,
     /// The field that comes next.
     field: Field,
     /// The number being read: its bits so far and how many bytes they came in.
@@ -311,6 +324,7 @@ impl Walk {
             seen: 0,
             max_timestamp: -1,
             refused: Vec::new(),
+            found: None,
             field: Field::Length,
             number: (0, 0),
             skip: 0,
@@ -333,8 +347,20 @@ impl Walk {
     }
 
     /// A walk from the start, over the same records.
-    pub(super) fn again(self) -> Self {
+    pub(super) fn again(&self) -> Self {
         Self::new(self.rules)
+    }
+
+    /// What is looked for.
+    ///
+    /// Panics if nothing is.
+    pub(super) fn wanted(&self) -> Wanted {
+        self.rules.wanted.expect("this walk looks for a record")
+    }
+
+    /// Offset delta and timestamp of the record that was looked for, once it was seen.
+    pub(super) fn found(&self) -> Option<(i32, i64)> {
+        self.found
     }
 
     /// Takes the next piece.
@@ -488,6 +514,10 @@ impl Walk {
     /// Holds one well-formed record against the rules.
     #[inline]
     fn record(&mut self, timestamp_delta: i64, offset_delta: i32, has_key: bool) -> Result<(), RecordsFault> {
+        if let Some(wanted) = self.rules.wanted {
+            self.look(wanted, timestamp_delta, offset_delta);
+            return Ok(());
+        }
         if offset_delta != self.seen {
             return Err(RecordsFault::OffsetDelta { found: offset_delta });
         }
@@ -503,6 +533,15 @@ impl Walk {
         }
         self.seen += 1;
         Ok(())
+    }
+
+    #[cold]
+    fn look(&mut self, wanted: Wanted, timestamp_delta: i64, offset_delta: i32) {
+        let timestamp = self.rules.base_timestamp.wrapping_add(timestamp_delta);
+        self.seen += 1;
+        if self.found.is_none() && i64::from(offset_delta) >= wanted.offset_delta && timestamp >= wanted.timestamp {
+            self.found = Some((offset_delta, timestamp));
+        }
     }
 
     #[cold]

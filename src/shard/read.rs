@@ -10,9 +10,10 @@ use super::message::{
 };
 use super::waiters::{Signal, first};
 use super::{Replica, Shard};
+use crate::base::limits::YIELD_BYTES;
 use crate::base::{LeaderEpoch, LogId, Mono, Offset, ShardId, Timestamp};
 use crate::partition::{Isolation, ReadBounds, ReadCheck, ReadRequest};
-use crate::record;
+use crate::record::{self, Scratch, Search, SearchFault, Searched, StoredBatch};
 use crate::storage::StorageError;
 
 impl Shard {
@@ -197,10 +198,35 @@ impl Shard {
             }
             let whole = joined(&slices);
             let Some(batch) = record::batches(&whole).next() else { return Ok(NOTHING) };
-            match record::first_at_least(&batch, timestamp, from) {
+            let last = batch.last_offset();
+            match self.first_in_batch(batch, timestamp, from).await {
                 Ok(Some((offset, timestamp))) => return Ok(self.listed(log, offset, timestamp)),
-                Ok(None) => from = batch.last_offset().plus(1),
-                Err(_) => return Err(ReadError::Storage),
+                Ok(None) => from = last.plus(1),
+                Err(error) => {
+                    tracing::error!(log = log.0, "the batch that ends at {last} cannot be searched: {error}");
+                    return Err(ReadError::Storage);
+                }
+            }
+        }
+    }
+
+    /// Gives way to others while it unfolds the batch.
+    async fn first_in_batch(
+        &self,
+        batch: StoredBatch<'_>,
+        timestamp: Timestamp,
+        from: Offset,
+    ) -> Result<Option<(Offset, Timestamp)>, SearchFault> {
+        let (mut lent, mut none) = (None, Scratch::default());
+        if Search::needs_scratch(&batch) {
+            lent = Some(self.scratch().await);
+        }
+        let scratch = lent.as_deref_mut().unwrap_or(&mut none);
+        let mut search = Search::new(batch, timestamp, from, scratch)?;
+        loop {
+            match search.step(YIELD_BYTES)? {
+                Searched::Ended(found) => return Ok(found),
+                Searched::More => self.io().yield_now().await,
             }
         }
     }

@@ -23,14 +23,14 @@ fn sequenced(producer_id: i64, producer_epoch: i16, base_sequence: i32) -> Vec<u
 }
 
 /// Writes the checksum that the bytes now have.
-fn sealed(mut batch: Vec<u8>) -> Vec<u8> {
+pub fn sealed(mut batch: Vec<u8>) -> Vec<u8> {
     let crc = crc32c::crc32c(&batch[21..]);
     batch[17..21].copy_from_slice(&crc.to_be_bytes());
     batch
 }
 
 /// A batch whose attributes name `codec` and whose records are `body`.
-fn compressed(codec: u8, body: &[u8]) -> Vec<u8> {
+pub fn compressed(codec: u8, body: &[u8]) -> Vec<u8> {
     let mut batch = batch(&[b"x"]);
     batch.truncate(61);
     batch.extend(body);
@@ -40,7 +40,7 @@ fn compressed(codec: u8, body: &[u8]) -> Vec<u8> {
     sealed(batch)
 }
 
-fn varint(value: i64) -> Vec<u8> {
+pub fn varint(value: i64) -> Vec<u8> {
     let mut bytes = Vec::new();
     coretide::base::varint::write_i64(&mut bytes, value);
     bytes

@@ -1,5 +1,7 @@
 //! Topics and what is known of them: CreateTopics, DeleteTopics, Metadata, DescribeCluster, ListOffsets, epochs and producer ids.
 
+use std::io::Write;
+
 use coretide::base::TopicId;
 use coretide::protocol::messages::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicResult,
@@ -12,6 +14,7 @@ use coretide::protocol::messages::*;
 use coretide::protocol::{ApiKey, ErrorCode};
 
 use crate::connect;
+use crate::producing::{compressed, sealed, varint};
 use crate::support::kafka::Batch;
 use crate::support::node::{Node, Wire};
 
@@ -346,4 +349,52 @@ fn producer_ids_are_never_given_twice() {
 fn batch() -> Vec<u8> {
     let batch = Batch { producer_id: -1, producer_epoch: -1, base_sequence: -1, timestamp: 5, values: &[b"x"] };
     batch.encode()
+}
+
+/// A batch of 200 KB whose first record has 200 MiB and whose second is the one that is looked for.
+fn deep_batch() -> Vec<u8> {
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    let length = 200 << 20;
+    let front = [&[0, 0, 0, 1][..], &varint(length)].concat();
+    let record = [&varint(length + front.len() as i64 + 1)[..], &front].concat();
+    packer.write_all(&record).expect("memory");
+    let zeros = vec![0; 1 << 20];
+    for _ in 0..200 {
+        packer.write_all(&zeros).expect("memory");
+    }
+    // No headers; then a record of attributes, 1 s later, offset 1, no key, no value, no headers.
+    packer.write_all(&[0]).expect("memory");
+    let record = [&[0][..], &varint(1000), &varint(1), &[1, 1, 0]].concat();
+    packer.write_all(&[&varint(record.len() as i64)[..], &record].concat()).expect("memory");
+    let mut batch = compressed(1, &packer.finish().expect("memory"));
+    batch[26] = 1;
+    batch[60] = 2;
+    sealed(batch)
+}
+
+/// The batch in which a time is looked for was unfolded in one go, up to 256 MiB of it, while the core did nothing else.
+#[test]
+fn others_are_served_while_a_time_is_looked_for() {
+    let node = Node::start("broker-api-search");
+    let mut wire = node.connect();
+    wire.create("t-search", 1, &[]);
+    assert_eq!(wire.produce("t-search", 0, -1, &deep_batch()).error_code, 0);
+    let max = ListOffsetsPartition { timestamp: -3, ..Default::default() };
+    let ask = |partition| {
+        let topic = ListOffsetsTopic { name: "t-search".into(), partitions: vec![partition] };
+        ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() }
+    };
+    let response: ListOffsetsResponse = wire.call(ApiKey::ListOffsets, 7, &ask(max.clone()));
+    let found = &response.topics[0].partitions[0];
+    assert_eq!((found.error_code, found.offset), (0, 1));
+    let mut other = node.connect();
+    wire.ask(ApiKey::ListOffsets, 7, &ask(max));
+    wire.stream.set_nonblocking(true).expect("a TCP socket");
+    let mut served = 0;
+    while wire.stream.peek(&mut [0]).is_err() {
+        let response: ApiVersionsResponse = other.call(ApiKey::ApiVersions, 0, &ApiVersionsRequest::default());
+        assert_eq!(response.error_code, 0);
+        served += 1;
+    }
+    assert!(served >= 50, "{served} requests were served meanwhile");
 }
