@@ -157,6 +157,8 @@ pub enum Exit {
     NoSpace = 17,
     /// A file, directory or port that this user may not use.
     NoPermission = 18,
+    /// Too few files may be open for segments, journals and connections.
+    OpenFiles = 19,
     /// The disk failed while running; nothing more was acknowledged.
     DiskFailed = 20,
     /// Acknowledged data is damaged.
@@ -179,6 +181,7 @@ impl Exit {
         Self::UnknownFileSystem,
         Self::NoSpace,
         Self::NoPermission,
+        Self::OpenFiles,
         Self::DiskFailed,
         Self::Corrupt,
     ];
@@ -213,6 +216,9 @@ impl Exit {
             Self::NoSpace => "Free some space, or make the journal smaller with --journal-size.",
             Self::NoPermission => {
                 "Give this user the right, or choose a directory with --data-dir or a port above 1023 with --listen."
+            }
+            Self::OpenFiles => {
+                "Raise the hard limit: `ulimit -Hn`, LimitNOFILE=1048576 in a systemd unit, or docker run --ulimit nofile=1048576."
             }
             Self::DiskFailed => {
                 "Look at the kernel's log for the device. The next start recovers what was acknowledged, or says what is damaged."

@@ -5,6 +5,10 @@ use std::net::ToSocketAddrs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::limits::{
+    CONNECTIONS_MIN, CONNECTIONS_PER_CORE_MAX, DESCRIPTORS_RESERVED_PER_CORE, JOURNAL_FILE_BYTES,
+    SEGMENT_FILES_OPEN_MAX,
+};
 use crate::broker;
 use crate::cli::{Exit, Refusal};
 use crate::config::{ListenerSettings, Settings, show_size};
@@ -19,8 +23,9 @@ use crate::storage::drive::boot::DirectoryError;
 /// Runs the broker until it is told to stop. `say` puts the opening screen before the user.
 pub fn run(settings: &Settings, signals: Signals, say: impl Fn(&str)) -> Result<(), Refusal> {
     let cpus = cpus(settings)?;
-    let options = options(settings, cpus.len())?;
+    let mut options = options(settings, cpus.len())?;
     let host = look_at_host(settings, &options.layout, cpus.len())?;
+    options.net.connections_max = host.connections.most(settings.kafka.max_connections, cpus.len());
     let cores = Cores { signals: Some(Arc::new(signals)), ..Cores::on(cpus.clone()) };
     let broker = Broker::start(&cores, options).map_err(refusal)?;
     say(&screen(settings, &cpus, &host, broker.started()));
@@ -31,12 +36,54 @@ pub fn run(settings: &Settings, signals: Signals, say: impl Fn(&str)) -> Result<
 struct Host {
     volume: Volume,
     cost: WriteCost,
+    connections: ConnectionRoom,
+}
+
+/// How many connections there are descriptors for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct ConnectionRoom {
+    open_files: u64,
+    connections: usize,
+}
+
+impl ConnectionRoom {
+    /// What segments, journals and the cores themselves leave of the limit. Without a descriptor for a segment the broker would have to end as if the
+    /// disk had failed.
+    fn new(open_files: u64, journal_bytes: u64, cores: usize) -> Result<Self, Refusal> {
+        let journal_files = journal_bytes.div_ceil(JOURNAL_FILE_BYTES as u64);
+        let per_core = (SEGMENT_FILES_OPEN_MAX + DESCRIPTORS_RESERVED_PER_CORE) as u64 + journal_files;
+        let needed = cores as u64 * per_core;
+        let left = open_files.saturating_sub(needed);
+        if left < CONNECTIONS_MIN as u64 {
+            let what = format!(
+                "{open_files} files may be open; segments and journals need {needed} (cores: {cores}), and connections {CONNECTIONS_MIN} more"
+            );
+            return Err(Refusal::new(Exit::OpenFiles, what));
+        }
+        Ok(Self { open_files, connections: usize::try_from(left).unwrap_or(usize::MAX) })
+    }
+
+    /// Connections of the whole broker at most, given `max.connections`.
+    fn most(self, set: usize, cores: usize) -> usize {
+        self.connections.min(set).min(cores * CONNECTIONS_PER_CORE_MAX)
+    }
+
+    fn line(self, set: usize, cores: usize) -> String {
+        let most = self.most(set, cores);
+        let why = match most {
+            most if most == set => "max.connections".to_owned(),
+            most if most == self.connections => format!("the limit of {} open files", self.open_files),
+            _ => format!("{CONNECTIONS_PER_CORE_MAX} per core"),
+        };
+        format!("at most {most}, by {why}")
+    }
 }
 
 /// Refuses what would fail later, or would fail to keep what it acknowledged.
 fn look_at_host(settings: &Settings, layout: &Layout, cores: usize) -> Result<Host, Refusal> {
     let fault = |refused: HostRefusal| Refusal::new(exit_of_host(&refused), refused.to_string());
-    host::check(cores).map_err(fault)?;
+    let limits = host::check(cores).map_err(fault)?;
+    let connections = ConnectionRoom::new(limits.open_files, settings.journal_bytes, cores)?;
     // Not `layout.journals`: that it is there tells a used data directory from a new one.
     let journals = settings.journal_dir.as_ref().unwrap_or(&layout.data);
     host::make_directory(&layout.data).map_err(fault)?;
@@ -63,7 +110,7 @@ fn look_at_host(settings: &Settings, layout: &Layout, cores: usize) -> Result<Ho
         );
         return Err(Refusal::new(Exit::NoSpace, what));
     }
-    Ok(Host { volume, cost })
+    Ok(Host { volume, cost, connections })
 }
 
 /// Drained journal that a core keeps for consumers at the tail. More would only be read by consumers that lag, and costs page faults until it
@@ -179,13 +226,14 @@ fn screen(settings: &Settings, cpus: &[usize], host: &Host, started: &Started) -
         format!("{} per core, {} blocks in flight", show_size(settings.journal_bytes), settings.journal_depth),
     );
     line("memory", show_size(memory(settings)));
+    line("connections", host.connections.line(settings.kafka.max_connections, cpus.len()));
     line("start", start_line(summary, *took));
     lines.push(String::new());
     lines.join("\n")
 }
 
 fn disk_line(host: &Host) -> String {
-    let Host { volume, cost } = host;
+    let Host { volume, cost, .. } = host;
     let device = volume.device_name.as_deref().unwrap_or(&volume.device);
     let cache = match volume.volatile_cache {
         Some(true) => ", volatile cache",
@@ -266,5 +314,22 @@ fn exit_of(error: &io::Error) -> Exit {
         io::ErrorKind::PermissionDenied => Exit::NoPermission,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Exit::NoSpace,
         _ => Exit::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_get_what_the_disk_leaves() {
+        let room = |open_files, cores| ConnectionRoom::new(open_files, 256 << 20, cores);
+        assert_eq!(room(4356 + 63, 1).unwrap_err().exit, Exit::OpenFiles);
+        assert_eq!(room(4356 + 64, 1).unwrap().connections, 64);
+        assert_eq!(room(20_000, 4).unwrap().connections, 20_000 - 4 * 4356);
+        let room = room(1 << 30, 2).unwrap();
+        assert_eq!((room.most(usize::MAX, 2), room.most(7, 2)), (40_000, 7));
+        assert_eq!(room.line(7, 2), "at most 7, by max.connections");
+        assert_eq!(room.line(1 << 31, 2), "at most 40000, by 20000 per core");
     }
 }

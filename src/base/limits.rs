@@ -103,6 +103,10 @@ pub const SEGMENT_READS_AT_ONCE: usize = 8;
 pub const SEGMENT_READ_BYTES_MAX: usize = 1 << 20;
 /// Segment files that a core keeps open.
 pub const SEGMENT_FILES_OPEN_MAX: usize = 4096;
+/// Descriptors that a core needs beside those of segments, of its journal and of connections: rings, timers, metadata, checkpoints, listeners.
+pub const DESCRIPTORS_RESERVED_PER_CORE: usize = 256;
+/// Connections for which there must be descriptors at least, else the broker does not start.
+pub const CONNECTIONS_MIN: usize = 64;
 const _: () = assert!(DRAIN_BUFFERS * DRAIN_BUFFER_BYTES <= 4 << 20, "draining has a few MiB per core");
 const _: () = assert!(DRAIN_BUFFER_BYTES.is_multiple_of(PAGE_BYTES));
 

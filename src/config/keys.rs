@@ -197,7 +197,7 @@ const BROKER_KEYS: &[Key] = &[
         name: "max.connections",
         range: Range::Values(Values::Int(0, i32::MAX)),
         default: Some("2147483647"),
-        documentation: "Connections of the whole broker at most; further ones are closed at once. A core never serves more than its own bound.",
+        documentation: "Connections of the whole broker at most; further ones wait until one ends. Cores and the limit of open files have bounds of their own.",
         store: Store::Number(|settings, value| settings.max_connections = value as usize),
     },
     Key {
