@@ -180,39 +180,27 @@ async fn plan(broker: &Broker, limits: &Limits, shares: &mut [Share]) -> Verdict
 
 /// Deals the byte budget out in request order and reads. What turns out to be over the budget is left for the next fetch.
 async fn deal_and_read(broker: &Broker, limits: &Limits, shares: Vec<Share>) -> Answers {
-    let mut left = u64::try_from(limits.bytes_max).unwrap_or(0);
-    let mut first = true;
-    let mut specs = Vec::with_capacity(shares.len());
-    let mut reads = Vec::with_capacity(shares.len());
-    for share in &shares {
-        let mut asked = false;
-        if let State::Planned(log, planned) = &share.state
-            && planned.available > 0
-            && planned.diverging.is_none()
-        {
-            let bytes = u64::try_from(share.wanted.max_bytes).unwrap_or(0).min(left);
-            if first || bytes > 0 {
-                let fetch = FetchSpec {
-                    max_bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
-                    ..spec(limits, *log, &share.wanted)
-                };
-                specs.push(ReadSpec { fetch, at_least_one: first });
-                left -= bytes.min(planned.available);
-                (first, asked) = (false, true);
-            }
-        }
-        reads.push(asked);
+    let bytes_max = u64::try_from(limits.bytes_max).unwrap_or(0);
+    let (places, specs): (Vec<_>, Vec<_>) = deal(limits, &shares, bytes_max).into_iter().unzip();
+    let mut reads: Vec<Option<Read>> = shares.iter().map(|_| None).collect();
+    let mut last = places.first().copied();
+    if !specs.is_empty() {
+        let done = broker.shard.fetch_read(specs).await;
+        places.into_iter().zip(done).for_each(|(place, read)| reads[place] = Some(read));
     }
-    let mut done = match specs.is_empty() {
-        true => Vec::new(),
-        false => broker.shard.fetch_read(specs).await,
+    // What was to come whatever the limits say did not: then it is the next one's turn.
+    while !reads.iter().flatten().any(has_records)
+        && let Some(before) = last
+        && let Some(place) = (before + 1..shares.len()).find(|place| has_something(&shares[*place]))
+    {
+        let specs = Vec::from_iter(read_spec(limits, &shares[place], bytes_max, true));
+        reads[place] = broker.shard.fetch_read(specs).await.pop();
+        last = Some(place);
     }
-    .into_iter();
-    let mut left = usize::try_from(limits.bytes_max).unwrap_or(0);
+    let mut left = usize::try_from(bytes_max).unwrap_or(usize::MAX);
     let mut first = true;
     let mut answers = Vec::with_capacity(shares.len());
-    for (share, asked) in shares.into_iter().zip(reads) {
-        let read = asked.then(|| done.next().expect("as many answers as questions"));
+    for (share, read) in shares.into_iter().zip(reads) {
         let mut data = answer(limits, &share, read);
         let bytes = data.records.byte_len();
         if bytes > left && !first {
@@ -224,6 +212,43 @@ async fn deal_and_read(broker: &Broker, limits: &Limits, shares: Vec<Share>) -> 
         answers.push((share.key, share.wanted, data));
     }
     answers
+}
+
+type Read = Result<ReadDone, ReadError>;
+
+/// What is to be read, with the places in the request. The first one gives a batch whatever its size.
+fn deal(limits: &Limits, shares: &[Share], bytes_max: u64) -> Vec<(usize, ReadSpec)> {
+    let mut left = bytes_max;
+    let mut specs = Vec::with_capacity(shares.len());
+    for (place, share) in shares.iter().enumerate() {
+        if let State::Planned(_, planned) = &share.state
+            && has_something(share)
+            && (left > 0 || specs.is_empty())
+            && let Some(spec) = read_spec(limits, share, left, specs.is_empty())
+        {
+            left -= u64::from(spec.fetch.max_bytes).min(planned.available);
+            specs.push((place, spec));
+        }
+    }
+    specs
+}
+
+fn read_spec(limits: &Limits, share: &Share, left: u64, at_least_one: bool) -> Option<ReadSpec> {
+    let State::Planned(log, _) = share.state else { return None };
+    let bytes = u64::try_from(share.wanted.max_bytes).unwrap_or(0).min(left);
+    if bytes == 0 && !at_least_one {
+        return None;
+    }
+    let max_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    Some(ReadSpec { fetch: FetchSpec { max_bytes, ..spec(limits, log, &share.wanted) }, at_least_one })
+}
+
+fn has_something(share: &Share) -> bool {
+    matches!(&share.state, State::Planned(_, planned) if planned.available > 0 && planned.diverging.is_none())
+}
+
+fn has_records(read: &Read) -> bool {
+    read.as_ref().is_ok_and(|done| !done.slices.is_empty())
 }
 
 fn spec(limits: &Limits, log: LogId, wanted: &Wanted) -> FetchSpec {

@@ -99,6 +99,34 @@ fn one_batch_comes_whatever_the_limits_and_no_more_than_they_allow() {
     assert_eq!(found, [vec![0, 1, 2, 3], vec![3]]);
 }
 
+/// The one batch that comes in any case was asked of the first partition that had something planned. When reading that one failed, nothing came, now
+/// and at every later fetch.
+#[test]
+fn one_batch_comes_although_the_partition_before_it_is_damaged() {
+    let node = Node::start("broker-api-damaged");
+    let mut wire = node.connect();
+    filled(&mut wire, "f-damaged", 2, 1000);
+    drop(wire);
+    let node = node.restart(|data| {
+        for entry in std::fs::read_dir(data.join("topics/f-damaged")).expect("the topic") {
+            let entry = entry.expect("readable").path();
+            if !entry.file_name().expect("a name").to_string_lossy().starts_with("0-") {
+                continue;
+            }
+            let log = entry.join(format!("{:020}.log", 0));
+            let mut bytes = std::fs::read(&log).expect("a segment");
+            bytes[100] ^= 1;
+            std::fs::write(&log, bytes).expect("a segment");
+        }
+    });
+    let mut wire = node.connect();
+    let tiny = |partition| FetchPartition { partition_max_bytes: 1, ..from(partition, 0) };
+    let response = fetch(&mut wire, &request("f-damaged", vec![tiny(0), tiny(1)]));
+    let found = answers(&response);
+    assert_eq!(found[0].error_code, ErrorCode::KafkaStorageError.code());
+    assert_eq!(offsets(found[1]), [0]);
+}
+
 #[test]
 fn a_batch_is_whole_even_when_asked_for_from_its_middle() {
     let mut wire = connect();

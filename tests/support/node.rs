@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ pub struct Node {
     broker: Option<Broker>,
     pub address: SocketAddr,
     dir: PathBuf,
+    options: Options,
+    cpus: Vec<usize>,
 }
 
 impl Node {
@@ -56,9 +58,30 @@ impl Node {
         }
         let cpus = host::allowed_cpus().expect("the process has a CPU");
         let cpus = (0..cores).map(|core| cpus[core % cpus.len()]).collect();
-        let broker = Broker::start(&Cores::on(cpus), options).unwrap_or_else(|fault| panic!("no broker: {fault}"));
+        Self::on(cpus, options)
+    }
+
+    fn on(cpus: Vec<usize>, options: Options) -> Self {
+        let cores = Cores::on(cpus.clone());
+        let broker = Broker::start(&cores, options.clone()).unwrap_or_else(|fault| panic!("no broker: {fault}"));
         let address = broker.started().addresses[0];
-        Self { broker: Some(broker), address, dir }
+        Self { broker: Some(broker), address, dir: options.layout.data.clone(), options, cpus }
+    }
+
+    /// Stops it, lets `meanwhile` do something to a copy of its data directory, and starts another one on that.
+    pub fn restart(mut self, meanwhile: impl FnOnce(&Path)) -> Self {
+        let broker = self.broker.take().expect("it runs");
+        broker.stop();
+        broker.wait().expect("a clean end");
+        // A copy, because files that were open in this process stay locked for a while.
+        let data = self.dir.with_extension("again");
+        let _ = std::fs::remove_dir_all(&data);
+        let copied = std::process::Command::new("cp").arg("-r").arg(&self.dir).arg(&data).status();
+        assert!(copied.expect("cp").success());
+        meanwhile(&data);
+        let mut options = self.options.clone();
+        options.layout = Layout { journals: data.join("journals"), data };
+        Self::on(self.cpus.clone(), options)
     }
 
     /// A new connection.
