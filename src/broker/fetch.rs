@@ -336,7 +336,6 @@ fn found(data: &PartitionData) -> Found {
 
 fn asked(context: &RequestContext, request: FetchRequest) -> Asked {
     let by_topic_id = context.version >= BY_ID_FROM;
-    let privileged = replica_id(context, &request) >= 0;
     let partitions = request.topics.into_iter().flat_map(|topic| {
         let key = topic_key(by_topic_id, topic.topic, topic.topic_id);
         topic.partitions.into_iter().map(move |partition| {
@@ -357,7 +356,8 @@ fn asked(context: &RequestContext, request: FetchRequest) -> Asked {
         session_id: request.session_id,
         epoch: request.session_epoch,
         by_topic_id,
-        privileged,
+        // No replica is served yet, and anybody can say that he is one.
+        privileged: false,
         partitions: partitions.collect(),
         forgotten: forgotten.collect(),
     }

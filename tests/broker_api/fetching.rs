@@ -276,6 +276,21 @@ fn a_session_sends_changes_alone() {
     assert_eq!(response.error_code, ErrorCode::FetchSessionIdNotFound.code());
 }
 
+/// Any client may say that it is a replica. Its sessions pushed those of consumers out, although no replica is served here.
+#[test]
+fn one_who_claims_to_be_a_replica_pushes_no_session_out() {
+    let node = Node::with("broker-api-replica", 1, |options| options.broker.fetch_sessions_max = 1);
+    let mut wire = node.connect();
+    filled(&mut wire, "f-replica", 1, 10);
+    let asked = request("f-replica", vec![from(0, 1), from(1, 1)]).topics;
+    let id = fetch(&mut wire, &session(0, 0, asked.clone())).session_id;
+    assert!(id > 0);
+    let response = fetch(&mut node.connect(), &FetchRequest { replica_id: 7, ..session(0, 0, asked) });
+    assert_eq!(response.session_id, 0, "there is room for one session");
+    let response = fetch(&mut wire, &session(id, 1, Vec::new()));
+    assert_eq!((response.error_code, response.session_id), (0, id));
+}
+
 #[test]
 fn a_session_by_id_is_not_continued_by_name() {
     let mut wire = connect();
