@@ -51,7 +51,7 @@ use cache::Cache;
 use message::{Answer, Ask, Reply, Request};
 use router::Mesh;
 use scratch::Scratches;
-use waiters::{Pending, Signal, Stop};
+use waiters::{Crowd, Pending, Signal, Stop};
 
 /// How a core behaves. Every field has a safe default.
 #[derive(Clone, Debug)]
@@ -142,22 +142,21 @@ pub(super) struct Replica {
     pub log: Log,
     /// It stands in [`State::ahead`].
     drains_ahead: bool,
-    waiting: SmallVec<[Rc<Signal>; 2]>,
+    waiting: Crowd,
 }
 
 impl Replica {
     fn new(partition: Partition, log: Log) -> Self {
-        Self { partition, log, drains_ahead: false, waiting: SmallVec::new() }
+        Self { partition, log, drains_ahead: false, waiting: Crowd::default() }
     }
 
     /// Ends every wait for more of this log. Waits are one-shot.
     fn wake(&mut self) {
-        self.waiting.drain(..).for_each(|signal| signal.fire());
+        self.waiting.fire_all();
     }
 
     fn wait(&mut self, signal: Rc<Signal>) {
-        self.waiting.retain(|signal| !signal.has_fired() && Rc::strong_count(signal) > 1);
-        self.waiting.push(signal);
+        self.waiting.join(signal);
     }
 }
 

@@ -112,17 +112,50 @@ pub(super) async fn first(one: impl Future<Output = ()>, other: impl Future<Outp
     .await;
 }
 
+/// Those who wait for one thing. Some may have gone away since: they are left out when the crowd has doubled.
+#[derive(Default)]
+pub(super) struct Crowd {
+    signals: Vec<Rc<Signal>>,
+    /// How many stayed when it was last looked through.
+    stayed: usize,
+    #[cfg(test)]
+    looked: usize,
+}
+
+impl Crowd {
+    pub(super) fn join(&mut self, signal: Rc<Signal>) {
+        if self.signals.len() >= (2 * self.stayed).max(CROWD_MIN) {
+            #[cfg(test)]
+            {
+                self.looked += self.signals.len();
+            }
+            self.signals.retain(|signal| !signal.has_fired() && Rc::strong_count(signal) > 1);
+            self.stayed = self.signals.len();
+        }
+        self.signals.push(signal);
+    }
+
+    /// Ends every wait. Waits are one-shot.
+    pub(super) fn fire_all(&mut self) {
+        self.stayed = 0;
+        self.signals.drain(..).for_each(|signal| signal.fire());
+    }
+}
+
+/// Smaller crowds are not looked through.
+const CROWD_MIN: usize = 16;
+
 /// The moment the broker begins to stop, for any number of tasks.
 #[derive(Default)]
 pub(super) struct Stop {
     begun: Cell<bool>,
-    wakers: RefCell<Vec<Rc<Signal>>>,
+    waiting: RefCell<Crowd>,
 }
 
 impl Stop {
     pub(super) fn begin(&self) {
         self.begun.set(true);
-        self.wakers.borrow_mut().drain(..).for_each(|signal| signal.fire());
+        self.waiting.borrow_mut().fire_all();
     }
 
     pub(super) fn has_begun(&self) -> bool {
@@ -134,11 +167,28 @@ impl Stop {
             return;
         }
         let signal = Rc::new(Signal::default());
-        {
-            let mut wakers = self.wakers.borrow_mut();
-            wakers.retain(|signal| Rc::strong_count(signal) > 1);
-            wakers.push(signal.clone());
-        }
+        self.waiting.borrow_mut().join(signal.clone());
         signal.fired().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each one that joined looked at all that waited, so 20,000 parked fetches cost 200 million looks.
+    #[test]
+    fn joining_a_crowd_does_not_look_at_all_of_it() {
+        let mut crowd = Crowd::default();
+        let waiting: Vec<_> = (0..1000).map(|_| Rc::new(Signal::default())).collect();
+        waiting.iter().for_each(|signal| crowd.join(signal.clone()));
+        assert_eq!((crowd.signals.len(), crowd.looked), (1000, 16 + 32 + 64 + 128 + 256 + 512));
+        // What those leave behind who went away is bounded by those who wait.
+        for _ in 0..10_000 {
+            crowd.join(Rc::new(Signal::default()));
+            assert!(crowd.signals.len() <= 2048, "{}", crowd.signals.len());
+        }
+        crowd.fire_all();
+        assert!(waiting.iter().all(|signal| signal.has_fired()) && crowd.signals.is_empty());
     }
 }
