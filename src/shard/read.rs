@@ -8,7 +8,7 @@ use super::message::{
     Answer, Ask, Diverging, EpochEnd, FetchSpec, ListedOffset, Marks, OffsetSpec, Planned, ReadDone, ReadError,
     ReadSpec,
 };
-use super::waiters::{Signal, first};
+use super::waiters::{Signal, all, first};
 use super::{Replica, Shard};
 use crate::base::limits::YIELD_BYTES;
 use crate::base::{LeaderEpoch, LogId, Mono, Offset, ShardId, Timestamp};
@@ -17,42 +17,40 @@ use crate::record::{self, Scratch, Search, SearchFault, Searched, StoredBatch};
 use crate::storage::StorageError;
 
 impl Shard {
-    /// What each partition could give, in the order asked. One message per core that owns some of them.
+    /// What each partition could give, in the order asked. One message per core that owns some of them, to all cores at once.
     pub async fn fetch_plan(&self, specs: Vec<FetchSpec>) -> Vec<Result<Planned, ReadError>> {
         let Some(split) = self.split(&specs, |spec| spec.log) else { return self.plan_here(&specs) };
-        let mut answers = Vec::new();
-        for (core, places) in &split {
+        let parts = split.iter().map(|(core, places)| {
             let part: Vec<_> = places.iter().map(|place| specs[*place]).collect();
-            let part = if *core == self.id() {
-                self.plan_here(&part)
-            } else {
+            async move {
+                if *core == self.id() {
+                    return self.plan_here(&part);
+                }
                 match self.0.mesh.call(*core, Ask::Plan(part)).await {
                     Answer::Planned(part) => part,
                     other => unreachable!("a plan was answered with {other:?}"),
                 }
-            };
-            answers.extend(places.iter().copied().zip(part));
-        }
-        in_order(answers)
+            }
+        });
+        in_order(&split, all(parts).await)
     }
 
-    /// The bytes of each partition, in the order asked.
+    /// The bytes of each partition, in the order asked, from all cores at once.
     pub async fn fetch_read(&self, specs: Vec<ReadSpec>) -> Vec<Result<ReadDone, ReadError>> {
         let Some(split) = self.split(&specs, |spec| spec.fetch.log) else { return self.read_here(specs).await };
-        let mut answers = Vec::new();
-        for (core, places) in &split {
+        let parts = split.iter().map(|(core, places)| {
             let part: Vec<_> = places.iter().map(|place| specs[*place]).collect();
-            let part = if *core == self.id() {
-                self.read_here(part).await
-            } else {
+            async move {
+                if *core == self.id() {
+                    return self.read_here(part).await;
+                }
                 match self.0.mesh.call(*core, Ask::Read(part)).await {
                     Answer::Read(part) => part,
                     other => unreachable!("a read was answered with {other:?}"),
                 }
-            };
-            answers.extend(places.iter().copied().zip(part));
-        }
-        in_order(answers)
+            }
+        });
+        in_order(&split, all(parts).await)
     }
 
     /// Waits until a log has something at or above its offset (also when it has already), or is gone; until the deadline; or until the
@@ -329,8 +327,11 @@ fn marks(bounds: &ReadBounds) -> Marks {
     Marks { high_watermark: bounds.high_watermark, last_stable: bounds.last_stable, log_start: bounds.log_start }
 }
 
-fn in_order<T>(mut answers: Vec<(usize, T)>) -> Vec<T> {
-    answers.sort_by_key(|(place, _)| *place);
+/// What each core answered, put back into the order of the request.
+fn in_order<T>(split: &Split, parts: Vec<Vec<T>>) -> Vec<T> {
+    let places = split.iter().flat_map(|(_, places)| places).copied();
+    let mut answers: Vec<_> = places.zip(parts.into_iter().flatten()).collect();
+    answers.sort_unstable_by_key(|(place, _)| *place);
     answers.into_iter().map(|(_, answer)| answer).collect()
 }
 

@@ -112,6 +112,25 @@ pub(super) async fn first(one: impl Future<Output = ()>, other: impl Future<Outp
     .await;
 }
 
+/// Starts all of them before it waits for the first, and gives what they give in their order.
+pub(super) async fn all<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut waiting: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|context| {
+        let mut ready = true;
+        for (future, outcome) in &mut waiting {
+            if outcome.is_none() {
+                match future.as_mut().poll(context) {
+                    Poll::Ready(value) => *outcome = Some(value),
+                    Poll::Pending => ready = false,
+                }
+            }
+        }
+        if ready { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    waiting.into_iter().map(|(_, outcome)| outcome.expect("all are ready")).collect()
+}
+
 /// Those who wait for one thing. Some may have gone away since: they are left out when the crowd has doubled.
 #[derive(Default)]
 pub(super) struct Crowd {
@@ -175,6 +194,28 @@ impl Stop {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::pin::pin;
+
+    /// Cores were asked one after the other, so a fetch from eight of them took eight times as long.
+    #[test]
+    fn all_are_asked_before_the_first_answers() {
+        let (signals, asked) = ([(); 3].map(|()| Signal::default()), Cell::new(0));
+        let mut answers = pin!(all((0..3).map(|number| {
+            let (signals, asked) = (&signals, &asked);
+            async move {
+                asked.set(asked.get() + 1);
+                signals[number].fired().await;
+                number
+            }
+        })));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(answers.as_mut().poll(&mut context).is_pending());
+        assert_eq!(asked.get(), 3);
+        [2, 0].into_iter().for_each(|number| signals[number].fire());
+        assert!(answers.as_mut().poll(&mut context).is_pending());
+        signals[1].fire();
+        assert_eq!(answers.as_mut().poll(&mut context), Poll::Ready(vec![0, 1, 2]));
+    }
 
     /// Each one that joined looked at all that waited, so 20,000 parked fetches cost 200 million looks.
     #[test]
