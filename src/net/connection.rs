@@ -5,7 +5,11 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
+
+use bytes::Bytes;
 
 use super::buffers::Buffers;
 use super::inbox::{FrameIn, FrameLimits, Inbox, InboxEnd};
@@ -127,16 +131,26 @@ impl Connection {
             Handled::Later(answer) => self.outbox.push_later(answer, frame.loan),
             Handled::Now(Answer::Respond(response)) if self.outbox.is_idle() => {
                 // Nobody else writes now, so the writer need not be woken for it.
-                let mut parts: VecDeque<_> = response.parts.into_iter().collect();
-                if let Err(error) = self.stream.write_all(&mut parts).await {
+                if let Err(error) = self.write(response.parts.into_iter().collect(), io).await {
                     tracing::debug!(peer = %self.peer.address, %error, "a response could not be written");
                     self.stream.shutdown();
                     self.closing.set(true);
                 }
-                self.last_moved.set(io.now());
             }
             Handled::Now(answer) => self.outbox.push(answer),
         }
+    }
+}
+
+impl Connection {
+    /// Writes an answer. Each time the peer has taken some of it counts as movement.
+    async fn write(&self, mut parts: VecDeque<Bytes>, io: &Io) -> std::io::Result<()> {
+        let mut writing = pin!(self.stream.write_all(&mut parts));
+        poll_fn(|context| {
+            self.last_moved.set(io.now());
+            writing.as_mut().poll(context)
+        })
+        .await
     }
 }
 

@@ -78,13 +78,14 @@ impl Outbox {
         self.wake_writer();
     }
 
-    /// Writes answers until the last request is answered, or one closes the connection, or it breaks. `moved` is called after each write.
+    /// Writes answers until the last request is answered, or one closes the connection, or it breaks. `moved` is called whenever the peer has taken
+    /// something.
     pub async fn write_out(&self, stream: &Stream, moved: impl Fn()) {
         let mut parts = VecDeque::new();
         while let Some(close) = self.next_parts(&mut parts).await {
             if !parts.is_empty() && !self.broken.get() {
                 self.writing.set(true);
-                if let Err(error) = self.write(stream, &mut parts).await {
+                if let Err(error) = self.write(stream, &mut parts, &moved).await {
                     tracing::debug!(%error, "a response could not be written");
                     self.break_off(stream);
                 }
@@ -161,9 +162,10 @@ impl Outbox {
     }
 
     /// Writes while it goes on taking in answers, so that buffers are given back even if the peer does not read.
-    async fn write(&self, stream: &Stream, parts: &mut VecDeque<Bytes>) -> std::io::Result<()> {
+    async fn write(&self, stream: &Stream, parts: &mut VecDeque<Bytes>, moved: impl Fn()) -> std::io::Result<()> {
         let mut write = pin!(stream.write_all(parts));
         poll_fn(|context| {
+            moved();
             let written = write.as_mut().poll(context);
             if written.is_pending() {
                 self.settle(context);

@@ -306,6 +306,27 @@ fn a_session_by_id_is_not_continued_by_name() {
     assert_eq!(one(&response).error_code, ErrorCode::UnknownTopicId.code());
 }
 
+/// Nothing counted as movement before the last byte of an answer was taken, so a client on a slow link was cut off in the middle of a large one.
+#[test]
+fn a_slow_reader_is_not_idle() {
+    let node = Node::with("broker-api-slow", 1, |options| options.net.idle_max = Duration::from_millis(400));
+    let mut wire = node.connect();
+    wire.create("f-slow", 1, &[]);
+    for _ in 0..40 {
+        assert_eq!(wire.produce("f-slow", 0, -1, &batch(1_000_000)).error_code, 0);
+    }
+    let large = FetchPartition { partition_max_bytes: 50 << 20, ..from(0, 0) };
+    wire.ask(ApiKey::Fetch, 12, &FetchRequest { max_bytes: 50 << 20, ..request("f-slow", vec![large]) });
+    let mut read = 0;
+    let mut some = vec![0; 1 << 20];
+    while read < 40_000_000 {
+        let bytes = std::io::Read::read(&mut wire.stream, &mut some).expect("a slow connection lives");
+        assert!(bytes > 0, "cut off after {read} bytes");
+        read += bytes;
+        std::thread::sleep(Duration::from_secs_f64(bytes as f64 / 16e6));
+    }
+}
+
 /// A stop ends parked fetches at once: they are answered, or their connection ends, long before their time.
 #[test]
 fn a_stop_ends_parked_fetches() {
