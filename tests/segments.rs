@@ -211,6 +211,7 @@ impl Random {
 const SMALL: LogOptions = LogOptions {
     segment_bytes: 150_000,
     segment_ms: i64::MAX,
+    segment_jitter_ms: 0,
     index_interval_bytes: 1000,
     segment_index_bytes: 1 << 20,
 };

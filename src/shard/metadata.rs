@@ -349,6 +349,7 @@ pub(super) fn spec(topic: &Topic, index: PartitionIndex, root: &Path, defaults: 
     let options = LogOptions {
         segment_bytes: settings.segment_bytes as u32,
         segment_ms: settings.segment_ms,
+        segment_jitter_ms: 0,
         index_interval_bytes: settings.index_interval_bytes as u32,
         segment_index_bytes: settings.segment_index_bytes as u32,
     };

@@ -10,6 +10,7 @@
 //! count 4, then per leader epoch: epoch 4, start offset 8
 //! producer offset 8, producer state 4 + n
 //! ```
+//! Where no record of a segment has a timestamp, its largest one is -2 less the time of its last write; -1 when that is not known either.
 
 use super::index::IndexState;
 use super::segment::{ActiveSegment, Segment};
@@ -77,7 +78,7 @@ impl LogCheckpoint {
         for segment in &self.sealed {
             out.extend(segment.base.0.to_be_bytes());
             out.extend(segment.bytes.to_be_bytes());
-            out.extend(segment.max_timestamp.0.to_be_bytes());
+            out.extend(time(segment.max_timestamp, segment.written));
         }
         out.push(u8::from(self.active.is_some()));
         if let Some(active) = &self.active {
@@ -104,7 +105,8 @@ impl LogCheckpoint {
         let log = LogId(cursor.u64()?);
         let [log_start, high, drained] = [offset(&mut cursor)?, offset(&mut cursor)?, offset(&mut cursor)?];
         let sealed = many(&mut cursor, "segments", SEGMENTS_PER_LOG_MAX, 24, |cursor| {
-            Ok(Segment { base: offset(cursor)?, bytes: cursor.u64()?, max_timestamp: Timestamp(cursor.i64()?) })
+            let (base, bytes, (max_timestamp, written)) = (offset(cursor)?, cursor.u64()?, times(cursor.i64()?));
+            Ok(Segment { base, bytes, max_timestamp, written })
         })?;
         let active = if flag(&mut cursor)? { Some(decode_active(&mut cursor)?) } else { None };
         let epochs = many(&mut cursor, "leader epochs", EPOCHS_PER_LOG_MAX, 12, |cursor| {
@@ -138,7 +140,7 @@ fn encode_active(active: &ActiveSegment, out: &mut Vec<u8>) {
     out.extend(index.offset_entries.to_be_bytes());
     out.extend(index.time_entries.to_be_bytes());
     out.extend(index.last_time.0.to_be_bytes());
-    out.extend(index.max_timestamp.0.to_be_bytes());
+    out.extend(time(index.max_timestamp, active.written));
     out.extend(index.max_timestamp_offset.0.to_be_bytes());
     out.extend(index.bytes_since_entry.to_be_bytes());
     out.extend(active.tail_sum.to_be_bytes());
@@ -149,18 +151,33 @@ fn encode_active(active: &ActiveSegment, out: &mut Vec<u8>) {
 fn decode_active(cursor: &mut Cursor<'_>) -> Result<ActiveSegment, LogCheckpointFault> {
     let (base, bytes, created) = (offset(cursor)?, cursor.u64()?, Timestamp(cursor.i64()?));
     let (has_first, first) = (flag(cursor)?, Timestamp(cursor.i64()?));
+    let (offset_entries, time_entries, last_time) = (cursor.u32()?, cursor.u32()?, Timestamp(cursor.i64()?));
+    let (max_timestamp, written) = times(cursor.i64()?);
     let index = IndexState {
-        offset_entries: cursor.u32()?,
-        time_entries: cursor.u32()?,
-        last_time: Timestamp(cursor.i64()?),
-        max_timestamp: Timestamp(cursor.i64()?),
+        offset_entries,
+        time_entries,
+        last_time,
+        max_timestamp,
         max_timestamp_offset: offset(cursor)?,
         bytes_since_entry: cursor.u64()?,
     };
     let tail_sum = cursor.u32()?;
     let (has_guard, guard) = (flag(cursor)?, cursor.u64()?);
     let (first_timestamp, tail_guard) = (has_first.then_some(first), has_guard.then_some(guard));
-    Ok(ActiveSegment { base, bytes, created, first_timestamp, index, tail_sum, tail_guard })
+    Ok(ActiveSegment { base, bytes, created, written, first_timestamp, index, tail_sum, tail_guard })
+}
+
+/// The largest timestamp and the time of the last write in one number: the second is needed only where the first is not there.
+fn time(max_timestamp: Timestamp, written: Timestamp) -> [u8; 8] {
+    let number = if max_timestamp.0 < 0 && written.0 >= 0 { -2 - written.0 } else { max_timestamp.0.max(-1) };
+    number.to_be_bytes()
+}
+
+fn times(number: i64) -> (Timestamp, Timestamp) {
+    if number < -1 {
+        return (Timestamp::NONE, Timestamp(-2 - number.max(-i64::MAX)));
+    }
+    (Timestamp(number), Timestamp::NONE)
 }
 
 fn offset(cursor: &mut Cursor<'_>) -> Result<Offset, Short> {
@@ -211,7 +228,11 @@ mod tests {
             log_start: Offset(10),
             high: Offset(600),
             drained: Offset(590),
-            sealed: vec![Segment { base: Offset(0), bytes: 999, max_timestamp: Timestamp(5) }],
+            sealed: vec![
+                Segment { base: Offset(0), bytes: 999, max_timestamp: Timestamp(5), written: Timestamp::NONE },
+                Segment { base: Offset(7), bytes: 99, max_timestamp: Timestamp::NONE, written: Timestamp(0) },
+                Segment { base: Offset(8), bytes: 9, max_timestamp: Timestamp::NONE, written: Timestamp::NONE },
+            ],
             active: Some(active),
             epochs: vec![(LeaderEpoch(0), Offset(0)), (LeaderEpoch(4), Offset(321))],
             producer_offset: Offset(595),
@@ -225,6 +246,7 @@ mod tests {
         assert_eq!(LogCheckpoint::decode(&example.encode()), Ok(example.clone()));
         let bare = LogCheckpoint { active: None, sealed: vec![], epochs: vec![], producer_state: vec![], ..example };
         assert_eq!(LogCheckpoint::decode(&bare.encode()), Ok(bare));
+        assert_eq!(times(i64::MIN).1, Timestamp(i64::MAX - 2), "no number overflows");
     }
 
     #[test]

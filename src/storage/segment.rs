@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::checksums::{BLOCK_BYTES, Place, TailSum};
-use super::index::IndexState;
+use super::index::{IndexState, IndexTail, IndexedBatch};
 use super::log::LogOptions;
 use crate::base::limits::PAGE_BYTES;
 use crate::base::{LogId, Offset, Timestamp};
@@ -17,8 +17,18 @@ pub struct Segment {
     pub base: Offset,
     /// Bytes of batches in it.
     pub bytes: u64,
-    /// The largest timestamp in it.
+    /// The largest timestamp in it; none when no record has one.
     pub max_timestamp: Timestamp,
+    /// When it was last written to, by the wall clock. Known where `max_timestamp` is none: it stands in for it then.
+    pub written: Timestamp,
+}
+
+impl Segment {
+    /// The time that `retention.ms` counts from: the largest timestamp, without one the last write, as `LogSegment.largestTimestamp` of Kafka 4.3.
+    /// `None`: not known.
+    pub fn newest(&self) -> Option<Timestamp> {
+        [self.max_timestamp, self.written].into_iter().find(|time| time.0 >= 0)
+    }
 }
 
 /// The segment that batches are drained into, as of a batch boundary. This is what a checkpoint keeps.
@@ -30,6 +40,8 @@ pub struct ActiveSegment {
     pub bytes: u64,
     /// When it was created, by the wall clock.
     pub created: Timestamp,
+    /// When it was last written to, by the wall clock. After a start known only where no record has a timestamp.
+    pub written: Timestamp,
     /// Largest timestamp of its first batch; `segment.ms` counts from here. `None` while it is empty.
     pub first_timestamp: Option<Timestamp>,
     /// How far its indexes have come.
@@ -47,6 +59,7 @@ impl ActiveSegment {
             base,
             bytes: 0,
             created,
+            written: Timestamp::NONE,
             first_timestamp: None,
             index: IndexState::new(base),
             tail_sum: 0,
@@ -56,29 +69,31 @@ impl ActiveSegment {
 
     /// What it is once it takes no more batches.
     pub fn sealed(&self) -> Segment {
-        Segment { base: self.base, bytes: self.bytes, max_timestamp: self.index.max_timestamp }
+        let max_timestamp = self.index.max_timestamp;
+        Segment { base: self.base, bytes: self.bytes, max_timestamp, written: self.written }
     }
 
-    /// Whether a batch of `bytes` bytes must go into a new segment. As `LogSegment.shouldRoll` of Kafka 4.3; an empty segment takes any batch.
-    pub fn must_roll(
-        &self,
-        options: &LogOptions,
-        last: Offset,
-        max_timestamp: Timestamp,
-        bytes: u64,
-        now: Timestamp,
-    ) -> bool {
+    /// Whether a batch must go into a new segment. As `LogSegment.shouldRoll` of Kafka 4.3; an empty segment takes any batch.
+    pub fn must_roll(&self, log: LogId, options: &LogOptions, batch: &IndexedBatch, now: Timestamp) -> bool {
         if self.bytes == 0 {
             return false;
         }
         let waited_ms = match self.first_timestamp {
-            Some(first) if first.0 >= 0 => max_timestamp.0.saturating_sub(first.0),
+            Some(first) if first.0 >= 0 => batch.max_timestamp.0.saturating_sub(first.0),
             _ => now.0.saturating_sub(self.created.0),
         };
-        self.bytes + bytes > u64::from(options.segment_bytes)
-            || waited_ms > options.segment_ms
+        self.bytes + u64::from(batch.bytes) > u64::from(options.segment_bytes)
+            || waited_ms > options.segment_ms - roll_jitter_ms(log, self.base, options)
             || self.index.is_full(options.segment_index_bytes)
-            || last.0 - self.base.0 > i64::from(i32::MAX)
+            || batch.last.0 - self.base.0 > i64::from(i32::MAX)
+    }
+
+    /// A batch is put at its end at `now`.
+    pub fn take_in(&mut self, batch: &IndexedBatch, options: &LogOptions, now: Timestamp, out: &mut IndexTail) {
+        self.index.append(self.base, batch, options.index_interval_bytes, out);
+        self.first_timestamp.get_or_insert(batch.max_timestamp);
+        self.bytes += u64::from(batch.bytes);
+        self.written = now;
     }
 
     /// Where the last, partial page begins; the logical end when there is none.
@@ -138,6 +153,20 @@ pub fn file_path(directory: &Path, base: Offset, kind: Kind) -> PathBuf {
     directory.join(format!("{:020}.{}", base.0, kind.suffix()))
 }
 
+/// What is put behind the name of a segment's file that is to be removed, as Kafka does.
+pub const DELETED: &str = "deleted";
+
+/// The path of such a file while it waits to be removed.
+pub fn deleted_path(directory: &Path, base: Offset, kind: Kind) -> PathBuf {
+    directory.join(format!("{:020}.{}.{DELETED}", base.0, kind.suffix()))
+}
+
+/// Whether a file is one of a segment that waits to be removed.
+pub fn is_deleted(name: &str) -> bool {
+    let rest = name.strip_suffix(DELETED).and_then(|rest| rest.strip_suffix('.'));
+    rest.is_some_and(|rest| parse_file_name(rest).is_some())
+}
+
 /// Which segment a file belongs to, if its name is that of a segment's file.
 pub fn parse_file_name(name: &str) -> Option<(Offset, Kind)> {
     let (digits, suffix) = name.split_once('.')?;
@@ -146,6 +175,20 @@ pub fn parse_file_name(name: &str) -> Option<(Offset, Kind)> {
         return None;
     }
     Some((Offset(digits.parse().ok()?), kind))
+}
+
+/// Milliseconds by which a segment rolls earlier, so that segments of many partitions do not all end together (`segment.jitter.ms`). Kafka draws a number
+/// when it opens a segment; here it follows from the segment's name, so that it is the same after a restart.
+fn roll_jitter_ms(log: LogId, base: Offset, options: &LogOptions) -> i64 {
+    let most = options.segment_jitter_ms.min(options.segment_ms);
+    if most <= 0 {
+        return 0;
+    }
+    // The finalizer of SplitMix64: neighbours in, unrelated numbers out.
+    let mut mixed = log.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ base.0 as u64;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((mixed ^ (mixed >> 31)) % most as u64) as i64
 }
 
 /// `position` rounded down to a page.
@@ -162,8 +205,13 @@ pub fn page_ceil(position: u64) -> u64 {
 mod tests {
     use super::*;
 
-    const OPTIONS: LogOptions =
-        LogOptions { segment_bytes: 1000, segment_ms: 500, index_interval_bytes: 4096, segment_index_bytes: 1 << 20 };
+    const OPTIONS: LogOptions = LogOptions {
+        segment_bytes: 1000,
+        segment_ms: 500,
+        segment_jitter_ms: 0,
+        index_interval_bytes: 4096,
+        segment_index_bytes: 1 << 20,
+    };
 
     fn filled(bytes: u64, first: i64) -> ActiveSegment {
         ActiveSegment {
@@ -176,7 +224,9 @@ mod tests {
     #[test]
     fn a_segment_rolls_by_bytes_by_time_and_by_offset() {
         let roll = |segment: &ActiveSegment, last, timestamp, bytes, now| {
-            segment.must_roll(&OPTIONS, Offset(last), Timestamp(timestamp), bytes, Timestamp(now))
+            let (last, max_timestamp) = (Offset(last), Timestamp(timestamp));
+            let batch = IndexedBatch { position: segment.bytes, last, max_timestamp, bytes };
+            segment.must_roll(LogId(1), &OPTIONS, &batch, Timestamp(now))
         };
         assert!(!roll(&filled(900, 100), 20, 600, 100, 0), "exactly full, exactly old");
         assert!(roll(&filled(900, 100), 20, 600, 101, 0), "too many bytes");
@@ -191,11 +241,49 @@ mod tests {
     }
 
     #[test]
+    fn jitter_rolls_earlier_and_never_by_more_than_it_may() {
+        let options = LogOptions { segment_jitter_ms: 200, ..OPTIONS };
+        let found: Vec<i64> = (0..1000).map(|base| roll_jitter_ms(LogId(7), Offset(base), &options)).collect();
+        assert!(found.iter().all(|jitter| (0..200).contains(jitter)));
+        assert!(
+            (0..4).all(|quarter| found.iter().filter(|jitter| **jitter / 50 == quarter).count() > 150),
+            "{found:?}"
+        );
+        assert_eq!(found[3], roll_jitter_ms(LogId(7), Offset(3), &options), "the same after a restart");
+        let short = LogOptions { segment_ms: 10, ..options };
+        assert!((0..100).all(|base| roll_jitter_ms(LogId(7), Offset(base), &short) < 10), "not beyond segment.ms");
+        let segment = filled(900, 100);
+        let jitter = roll_jitter_ms(LogId(7), segment.base, &options);
+        let batch =
+            |waited| IndexedBatch { position: 900, last: Offset(20), max_timestamp: Timestamp(100 + waited), bytes: 1 };
+        assert!(!segment.must_roll(LogId(7), &options, &batch(500 - jitter), Timestamp(0)));
+        assert!(segment.must_roll(LogId(7), &options, &batch(501 - jitter), Timestamp(0)));
+    }
+
+    #[test]
+    fn without_timestamps_the_last_write_counts() {
+        let segment = |max, written| Segment {
+            base: Offset(0),
+            bytes: 1,
+            max_timestamp: Timestamp(max),
+            written: Timestamp(written),
+        };
+        assert_eq!(segment(5, 9).newest(), Some(Timestamp(5)));
+        assert_eq!(segment(-1, 9).newest(), Some(Timestamp(9)));
+        assert_eq!(segment(-1, -1).newest(), None);
+    }
+
+    #[test]
     fn file_names_are_kafkas() {
         let path = file_path(Path::new("d"), Offset(4711), Kind::TimeIndex);
         assert_eq!(path, Path::new("d/00000000000000004711.timeindex"));
         assert_eq!(parse_file_name("00000000000000004711.timeindex"), Some((Offset(4711), Kind::TimeIndex)));
+        let deleted = deleted_path(Path::new("d"), Offset(4711), Kind::Log);
+        assert_eq!(deleted, Path::new("d/00000000000000004711.log.deleted"));
+        assert!(is_deleted("00000000000000004711.log.deleted") && !is_deleted("00000000000000004711.log"));
+        assert!(!is_deleted("partition.metadata.deleted"), "only what is ours to remove");
         for other in [
+            "00000000000000004711.log.deleted",
             "4711.log",
             "partition.metadata",
             "00000000000000004711.log.tmp",

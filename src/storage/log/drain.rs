@@ -116,23 +116,22 @@ impl Log {
         self.draining = false;
     }
 
-    /// What the drain does next, to bring every batch that begins below `up_to` into a segment. `now` is the wall clock.
+    /// What the drain does next, to bring every batch that begins below `up_to` into a segment. `now` is the wall clock. An active segment of which
+    /// nothing can be read any more is sealed in the end, so that it can go.
     pub fn next_step(&mut self, up_to: Offset, now: Timestamp) -> Step {
         assert!(self.draining, "log {}: a step outside of a drain", self.spec.id);
-        let Some(first) = self.cache.undrained().next().filter(|batch| batch.base < up_to) else { return Step::Done };
-        let (base, options) = (first.base, self.spec.options);
-        match self.active {
-            None => {
-                let epochs = self.take_epochs();
-                Step::Create(CreateStep { base, make_directory: !self.directory_made, epochs })
+        let first = self.cache.undrained().next().filter(|batch| batch.base < up_to);
+        match (self.active, first) {
+            (Some(active), None) if self.active_is_dead() => Step::Seal(seal_step(&active, self.allocated)),
+            (_, None) => Step::Done,
+            (None, Some(first)) => {
+                let (base, make_directory) = (first.base, !self.directory_made);
+                Step::Create(CreateStep { base, make_directory, epochs: self.take_epochs() })
             }
-            Some(active)
-                if active.bytes > 0 && self.roll_next
-                    || active.must_roll(&options, first.last, first.max_timestamp, first.bytes() as u64, now) =>
-            {
+            (Some(active), Some(first)) if self.begins_segment(&active, first, now) => {
                 Step::Seal(seal_step(&active, self.allocated))
             }
-            Some(active) => Step::Write(Box::new(self.write_step(active, up_to, now))),
+            (Some(active), Some(_)) => Step::Write(Box::new(self.write_step(active, up_to, now))),
         }
     }
 
@@ -253,22 +252,25 @@ impl Log {
         }
     }
 
+    /// Whether a batch that follows on `segment` must go into a new one: by the rules for rolling; because the last page cannot be written again; or
+    /// because the log starts in this batch, so that the segment before it can go as a whole.
+    pub(super) fn begins_segment(&self, segment: &ActiveSegment, batch: &CachedBatch, now: Timestamp) -> bool {
+        let starts_log = batch.base <= self.log_start && self.log_start <= batch.last;
+        let of_need = segment.bytes > 0 && (self.roll_next || starts_log);
+        of_need || segment.must_roll(self.spec.id, &self.spec.options, &indexed(segment, batch), now)
+    }
+
     fn write_step(&mut self, before: ActiveSegment, up_to: Offset, now: Timestamp) -> WriteStep {
         let options = self.spec.options;
         let (mut after, mut indexes, mut batches) = (before, IndexTail::default(), Vec::new());
         for batch in self.cache.undrained().take_while(|batch| batch.base < up_to) {
-            let bytes = batch.bytes() as u64;
             let taken = after.bytes - before.bytes;
-            if taken > 0 && taken + bytes > DRAIN_STEP_BYTES as u64
-                || after.must_roll(&options, batch.last, batch.max_timestamp, bytes, now)
+            if taken > 0 && taken + batch.bytes() as u64 > DRAIN_STEP_BYTES as u64
+                || self.begins_segment(&after, batch, now)
             {
                 break;
             }
-            let (position, last, max_timestamp) = (after.bytes, batch.last, batch.max_timestamp);
-            let indexed = IndexedBatch { position, last, max_timestamp, bytes: bytes as u32 };
-            after.index.append(before.base, &indexed, options.index_interval_bytes, &mut indexes);
-            after.first_timestamp.get_or_insert(batch.max_timestamp);
-            after.bytes += bytes;
+            after.take_in(&indexed(&after, batch), &options, now, &mut indexes);
             batches.push(batch.clone());
         }
         after.tail_guard = tail_guard(&before, &after, &batches);
@@ -297,6 +299,12 @@ impl Log {
         }
         Some(text)
     }
+}
+
+/// A batch as the indexes see it, at the end of a segment.
+pub(super) fn indexed(segment: &ActiveSegment, batch: &CachedBatch) -> IndexedBatch {
+    let (last, max_timestamp, bytes) = (batch.last, batch.max_timestamp, batch.bytes() as u32);
+    IndexedBatch { position: segment.bytes, last, max_timestamp, bytes }
 }
 
 /// The smaller of two sequences, where there are any.

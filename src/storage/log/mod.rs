@@ -1,11 +1,12 @@
 //! One replica's stored state on one core: its segments on disk, its tail cache, and how far it is drained and flushed.
 //!
 //! Always true: `flushed <= drained <= end`; everything from `drained` on is in the cache, and everything from `flushed` on is in the journal;
-//! segments rise and do not overlap; one drain runs at a time. Decides what is to be read, drained, rolled and flushed, and never does it: the
+//! segments rise and do not overlap; the log start never goes back; one drain runs at a time. Decides what is to be read, drained, rolled and flushed, and never does it: the
 //! steps it gives out are carried out by `drive`, which reports back. Knows no file handle, no clock and no producer.
 
 mod drain; // into segments: steps, rolls, flushes
 mod read; // what to read for a fetch or a timestamp
+mod retention; // what of it may go
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use smallvec::SmallVec;
 
 pub use drain::{CreateStep, FlushStep, Flushed, SealStep, Step, WriteStep, offset_position, time_position};
 pub use read::{DiskRange, ReadPlan, TimestampPlan};
+pub use retention::{Retention, Stretch, expired};
 
 use super::cache::{CachedBatch, TailCache};
 use super::log_checkpoint::LogCheckpoint;
@@ -52,6 +54,8 @@ pub struct LogOptions {
     pub segment_bytes: u32,
     /// `segment.ms`: a segment spans at most this time, by the timestamps of its batches.
     pub segment_ms: i64,
+    /// `segment.jitter.ms`: a segment ends up to so much earlier.
+    pub segment_jitter_ms: i64,
     /// `index.interval.bytes`: an index entry is made after more than this.
     pub index_interval_bytes: u32,
     /// `segment.index.bytes`: an index file is at most this long.
@@ -61,7 +65,13 @@ pub struct LogOptions {
 impl Default for LogOptions {
     fn default() -> Self {
         let segment_ms = 7 * 24 * 60 * 60 * 1000;
-        Self { segment_bytes: 1 << 30, segment_ms, index_interval_bytes: 4096, segment_index_bytes: 10 << 20 }
+        Self {
+            segment_bytes: 1 << 30,
+            segment_ms,
+            segment_jitter_ms: 0,
+            index_interval_bytes: 4096,
+            segment_index_bytes: 10 << 20,
+        }
     }
 }
 
@@ -205,11 +215,6 @@ impl Log {
         self.epochs_unwritten = true;
     }
 
-    /// Offsets below `start` were deleted; the entry that says so is durable. Never goes back.
-    pub fn set_log_start(&mut self, start: Offset) {
-        self.log_start = self.log_start.max(start);
-    }
-
     /// Lets go of cached batches that are drained and whose journal block is `seq` or older. Gives the bytes of their slices.
     pub fn evict_through(&mut self, seq: u64) -> u64 {
         let freed = self.cache.evict_through(seq);
@@ -333,19 +338,19 @@ mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;
 
-    fn log(options: LogOptions) -> Log {
+    pub(super) fn log(options: LogOptions) -> Log {
         let (topic, topic_id, root) = ("t".into(), TopicId::ZERO, PathBuf::from("r"));
         Log::new(LogSpec { id: LogId(1), topic, topic_id, partition: PartitionIndex(0), root, options })
     }
 
-    fn batch(base: i64, count: i64, bytes: usize, seq: u64) -> CachedBatch {
+    pub(super) fn batch(base: i64, count: i64, bytes: usize, seq: u64) -> CachedBatch {
         let slices = SmallVec::from_iter([Bytes::from(vec![base as u8; bytes])]);
         let (base, last) = (Offset(base), Offset(base + count - 1));
         CachedBatch { base, last, epoch: LeaderEpoch(0), max_timestamp: Timestamp(base.0 * 10), seq, slices }
     }
 
     /// Carries out the steps of a drain without a disk.
-    fn drain(log: &mut Log, up_to: Offset) -> Vec<&'static str> {
+    pub(super) fn drain(log: &mut Log, up_to: Offset) -> Vec<&'static str> {
         let mut steps = Vec::new();
         assert!(log.begin_drain());
         loop {
