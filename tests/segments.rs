@@ -49,6 +49,8 @@ struct State {
     next: Cell<u64>,
     /// The journal takes no pages.
     closed: Cell<bool>,
+    /// The log start by the newest entry in the journal, or by the checkpoint.
+    start: Cell<i64>,
     pages: Cell<usize>,
 }
 
@@ -95,6 +97,17 @@ impl Core {
         let batch = cached(bytes, self.next_seq(), pieces);
         self.0.journal.borrow_mut().push((batch.seq, TailPiece::Batch(batch.clone())));
         self.log(|log| log.push(batch));
+    }
+
+    /// An entry that moves the log start becomes durable, and files of segments go: some at once, some later or never.
+    async fn move_start(&self, drive: &Drive, to: i64, removed: bool) {
+        self.0.start.set(self.0.start.get().max(to));
+        self.log(|log| log.set_log_start(Offset(to)));
+        let (directory, dead) = self.log(|log| (log.directory(), log.take_dead()));
+        drive.retire_segments(LOG, &directory, &dead).await.expect("new names");
+        if removed {
+            drive.remove_segments(LOG, &directory, &dead).await.expect("files are removed");
+        }
     }
 
     fn recycle(&self, needed: Option<u64>) {
@@ -241,24 +254,25 @@ async fn compare(drive: &Drive, core: &Core, model: &Model, offset: i64, max_byt
 #[test]
 fn what_was_pushed_is_what_is_read() {
     on_a_core("model", |io, root| async move {
-        let (mut torn, mut pages) = (0, 0);
+        let (mut torn, mut pages, mut starts) = (0, 0, 0);
         for seed in 0..24 {
             let root = root.join(format!("{seed}"));
-            let (tears, journaled) = life_of_a_log(&io, &root, seed).await;
-            (torn, pages) = (torn + tears, pages + journaled);
+            let (tears, journaled, moved) = life_of_a_log(&io, &root, seed).await;
+            (torn, pages, starts) = (torn + tears, pages + journaled, starts + moved);
         }
         assert!(torn > 3 && pages > 3, "{torn} torn pages and {pages} journaled ones exercise nothing");
+        assert!(starts > 25, "the log start moved {starts} times");
     });
 }
 
-async fn life_of_a_log(io: &Io, root: &Path, seed: u64) -> (usize, usize) {
+async fn life_of_a_log(io: &Io, root: &Path, seed: u64) -> (usize, usize, usize) {
     let mut random = Random(seed * 7919 + 1);
     let mut core = Core::with(Log::new(spec(root, SMALL)));
     let mut drive = Drive::new(io.clone(), DIRECTORY);
     let mut checkpoint = core.log(|log| log.checkpoint());
-    let (mut model, mut torn, mut pages, mut epoch) = (Model::default(), 0, 0, 0);
+    let (mut model, mut torn, mut pages, mut starts, mut epoch) = (Model::default(), 0, 0, 0, 0);
     for _ in 0..70 {
-        match random.below(20) {
+        match random.below(21) {
             0..=6 => (0..=random.below(12)).for_each(|_| model.append(&core, &mut random, epoch)),
             7..=9 => {
                 drive.drain(&core, LOG, Offset(random.below(model.end as usize + 1) as i64)).await.expect("a drain")
@@ -273,8 +287,9 @@ async fn life_of_a_log(io: &Io, root: &Path, seed: u64) -> (usize, usize) {
                 let seq = random.below(core.0.next.get() as usize + 1) as u64;
                 core.log(|log| log.evict_through(seq));
             }
-            14..=16 if model.end > 0 => {
-                let offset = random.below(model.end as usize) as i64;
+            14..=16 if model.end > core.0.start.get() => {
+                let start = core.0.start.get();
+                let offset = start + random.below((model.end - start) as usize) as i64;
                 let up_to = model.batches.iter().map(|bytes| cached(bytes.clone(), 0, 1).base.0);
                 let mut up_to: Vec<i64> = up_to.chain([model.end]).filter(|base| *base > offset).collect();
                 let up_to = up_to.swap_remove(random.below(up_to.len()));
@@ -284,7 +299,9 @@ async fn life_of_a_log(io: &Io, root: &Path, seed: u64) -> (usize, usize) {
                 drive.drain_all(&core, &[LOG]).await.expect("a drain");
                 drive.close(&core, &[LOG]).await.expect("a close");
                 checkpoint = core.log(|log| log.checkpoint());
-                assert_eq!(files_hold(io, &core).await, model.from(0, i64::MAX), "the .log files are the batches");
+                let oldest = core.log(|log| log.segments().next().map_or(model.end, |segment| segment.base.0));
+                assert!(oldest <= core.0.start.get().min(model.end), "{oldest} is above the log start");
+                assert_eq!(files_hold(io, &core).await, model.from(oldest, i64::MAX), "the .log files are the batches");
                 pages += core.0.pages.get();
                 (core, drive) = restarted(io, root, &checkpoint, &core, Vec::new());
                 core.0.oldest.set(core.0.next.get() + 1);
@@ -310,13 +327,25 @@ async fn life_of_a_log(io: &Io, root: &Path, seed: u64) -> (usize, usize) {
                 }
                 epoch += 1;
             }
+            19 => {
+                let start = core.0.start.get();
+                let to = start + random.below((model.end - start) as usize + 1) as i64;
+                core.move_start(&drive, to, random.below(2) == 0).await;
+                starts += usize::from(to > start);
+                if core.log(|log| log.active_is_dead()) {
+                    drive.end_dead(&core, &[LOG]).await.expect("a sealed segment");
+                    assert!(core.log(|log| log.active().is_none()));
+                }
+            }
             _ => {}
         }
         core.log(|log| assert_eq!(log.end(), Offset(model.end)));
     }
-    compare(&drive, &core, &model, 0, 30_000, model.end).await;
-    assert_eq!(core.log(|log| log.available(Offset(0), Offset(model.end)) > 0), model.end > 0);
-    (torn, pages + core.0.pages.get())
+    let start = core.0.start.get();
+    assert_eq!(core.log(|log| log.log_start()), Offset(start), "the log start survives everything");
+    compare(&drive, &core, &model, start, 30_000, model.end).await;
+    assert_eq!(core.log(|log| log.available(Offset(0), Offset(model.end)) > 0), model.end > start);
+    (torn, pages + core.0.pages.get(), starts)
 }
 
 /// The next start: only the checkpoint and the journal are left.
@@ -331,6 +360,7 @@ fn restarted(
     let core = Core::with(Log::restore(spec(root, SMALL), checkpoint));
     core.0.next.set(before.0.next.get());
     core.0.oldest.set(before.0.oldest.get());
+    core.0.start.set(before.0.start.get());
     *core.0.journal.borrow_mut() = journal;
     (core, Drive::new(io.clone(), DIRECTORY))
 }
@@ -339,6 +369,7 @@ fn restarted(
 async fn recover(core: &Core, drive: &Drive, checkpoint: &LogCheckpoint) {
     let root = core.log(|log| log.spec().root.clone());
     core.0.logs.borrow_mut().insert(LOG, Log::restore(spec(&root, SMALL), checkpoint.clone()));
+    core.log(|log| log.recover_log_start(Offset(core.0.start.get())));
     let journal = core.0.journal.borrow().clone();
     let below = |piece: &TailPiece| match piece {
         TailPiece::Batch(batch) => batch.base < checkpoint.drained,
@@ -363,6 +394,9 @@ async fn damage(io: &Io, core: &Core, checkpoint: &LogCheckpoint, random: &mut R
     let Some(active) = checkpoint.active else { return false };
     let written_again = core.log(|log| log.drained()) > checkpoint.drained && !active.bytes.is_multiple_of(4096);
     let path = core.log(|log| log.directory()).join(format!("{:020}.log", active.base.0));
+    if !io.exists(&path).await.expect("a look") {
+        return false;
+    }
     let file = io.open(&path, Open { write: true, ..Open::default() }).await.expect("the active segment");
     let grown = file.len().await.expect("a length") > active.bytes;
     if grown {
@@ -532,6 +566,94 @@ fn a_thousand_logs_restore_at_once() {
             .collect();
         let took = io.now().since(start);
         assert!(took.as_millis() < 50 && logs.len() == 1000, "{took:?}");
+    });
+}
+
+/// DeleteRecords goes beyond a segment: its files get another name, then go. What is left is read as before, also after a crash in between that brings back
+/// the old names, and with a checkpoint that still lists the segment.
+#[test]
+fn a_segment_below_the_log_start_goes() {
+    on_a_core("start", |io, root| async move {
+        let (core, drive, model) = two_segments(&io, &root).await;
+        let checkpoint = core.log(|log| log.checkpoint());
+        let directory = core.log(|log| log.directory());
+        let second = core.log(|log| log.segments().nth(1).expect("two").base.0);
+        let names = async |of: &str| -> Vec<String> {
+            let names = io.list_dir(&directory).await.expect("names");
+            names.into_iter().filter(|name| name.contains(of)).collect()
+        };
+        let suffixes = ["index", "log", "sums", "timeindex"];
+        core.move_start(&drive, second - 1, true).await;
+        assert_eq!(names("deleted").await, [""; 0], "one record can still be read");
+        compare(&drive, &core, &model, second - 1, 10_000, model.end).await;
+        core.move_start(&drive, second, false).await;
+        assert_eq!(
+            names("00000000000000000000").await,
+            suffixes.map(|kind| format!("00000000000000000000.{kind}.deleted"))
+        );
+        compare(&drive, &core, &model, second, 10_000, model.end).await;
+        let none = drive.read(&core, LOG, Offset(second - 1), 1000, true, Offset(model.end)).await.expect("a read");
+        assert!(none.is_empty());
+        // The new name of one file was not durable, the others are there under it.
+        let (log, deleted) =
+            (directory.join(format!("{:020}.log", 0)), directory.join(format!("{:020}.log.deleted", 0)));
+        io.rename(&deleted, &log).await.expect("back");
+        let (core, drive) = restarted(&io, &root, &checkpoint, &core, Vec::new());
+        recover(&core, &drive, &checkpoint).await;
+        assert_eq!(names("00000000000000000000").await, [""; 0], "nothing of it is left");
+        compare(&drive, &core, &model, second, 10_000, model.end).await;
+        drive.remove_segments(LOG, &directory, &[Offset(0)]).await.expect("a second removal is fine");
+    });
+}
+
+/// A host on which the log's start moves as soon as a read was planned.
+#[derive(Clone)]
+struct Hasty(Core, i64);
+
+impl Host for Hasty {
+    fn with_log<R>(&self, log: LogId, with: impl FnOnce(&mut Log) -> R) -> Option<R> {
+        let answer = self.0.with_log(log, with);
+        self.0.log(|log| {
+            log.set_log_start(Offset(self.1));
+            log.take_dead()
+        });
+        answer
+    }
+
+    async fn journal_tail_page(&self, _: TailPage) -> Result<Option<u64>, StorageError> {
+        Ok(None)
+    }
+
+    fn oldest_journal_seq(&self) -> u64 {
+        0
+    }
+}
+
+/// A read was planned, and when it opened the file retention had taken it. That is not damage.
+#[test]
+fn a_read_that_retention_overtakes_finds_nothing() {
+    on_a_core("overtaken", |io, root| async move {
+        for by_time in [false, true] {
+            let (core, _, model) = two_segments(&io, &root.join(format!("{by_time}"))).await;
+            let directory = core.log(|log| log.directory());
+            let second = core.log(|log| log.segments().nth(1).expect("two").base);
+            let drive = Drive::new(io.clone(), DIRECTORY);
+            drive.retire_segments(LOG, &directory, &[Offset(0)]).await.expect("new names");
+            let lost = drive.read(&core, LOG, Offset(0), 1000, true, Offset(model.end)).await;
+            assert!(matches!(lost, Err(StorageError::Corrupt { .. })), "the log has it, the disk has not: {lost:?}");
+            let hasty = Hasty(core, second.0);
+            if by_time {
+                let found = drive.first_batch_at(&hasty, LOG, Timestamp(0), Offset(0), Offset(model.end)).await;
+                assert_eq!(
+                    cached(joined(&found.expect("a search")).into(), 0, 1).base,
+                    second,
+                    "the first that is left"
+                );
+            } else {
+                let read = drive.read(&hasty, LOG, Offset(0), 1000, true, Offset(model.end)).await;
+                assert!(read.expect("a read").is_empty());
+            }
+        }
     });
 }
 

@@ -54,6 +54,11 @@ impl Files {
         self.open.borrow_mut().retain(|(of, ..), _| *of != log);
     }
 
+    /// Closes the files of one segment.
+    pub(super) fn forget_segment(&self, log: LogId, base: Offset) {
+        self.open.borrow_mut().retain(|(of, from, _), _| (*of, *from) != (log, base));
+    }
+
     fn keep(&self, key: (LogId, Offset, Kind), file: &File) {
         let mut open = self.open.borrow_mut();
         if open.len() >= SEGMENT_FILES_OPEN_MAX {

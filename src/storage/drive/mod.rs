@@ -8,6 +8,7 @@ mod notify; // wakes a task
 mod permits; // bounds on what is in flight
 mod read; // verified reads of history
 mod recover_tail; // the end of a log after a crash
+mod remove; // files of segments and logs that are gone
 mod write_out; // from memory into segments, and flushing them
 
 use std::future::Future;
@@ -74,6 +75,8 @@ struct Inner {
     drains: Rc<Permits>,
     flushes: Rc<Permits>,
     reads: Rc<Permits>,
+    /// One at a time: who renames in a directory and who removes it would trip each other up.
+    removals: Rc<Permits>,
 }
 
 impl Drive {
@@ -88,6 +91,7 @@ impl Drive {
             drains: Permits::new(DRAINS_AT_ONCE),
             flushes: Permits::new(FLUSHES_AT_ONCE),
             reads: Permits::new(SEGMENT_READS_AT_ONCE),
+            removals: Permits::new(1),
         };
         Self { inner: Rc::new(inner) }
     }

@@ -55,7 +55,12 @@ impl Drive {
                 Some(ReadPlan::Cached(slices)) => return Ok(slices),
                 Some(ReadPlan::Disk(range)) => range,
             };
-            if let Some(found) = self.read_range(&range).await? {
+            let found = match self.read_range(&range).await {
+                // Retention took the segment meanwhile: whoever asked is told so by the log's start.
+                Err(_) if !still_there(host, &range) => continue,
+                found => found?,
+            };
+            if let Some(found) = found {
                 host.with_log(log, |log| log.remember(found.next, range.base, found.position));
                 return Ok(Some(found.bytes).filter(|bytes| !bytes.is_empty()).into_iter().collect());
             }
@@ -119,12 +124,11 @@ impl Drive {
                 Some(TimestampPlan::Cached(batch)) => return Ok(batch.slices),
                 Some(TimestampPlan::Disk(range)) => range,
             };
-            let _permit = self.inner.reads.take().await;
-            let reached = self.time_offset(&range, timestamp).await?.max(range.offset);
-            let begin = self.offset_position(&range, reached).await?;
-            let matches =
-                |head: &Head| head.base >= up_to || (head.max_timestamp >= timestamp && head.last >= range.offset);
-            if let Some((start, head)) = self.find(&range, begin, SCAN_BYTES, matches).await? {
+            let found = match self.find_timestamp(&range, timestamp, up_to).await {
+                Err(_) if !still_there(host, &range) => continue,
+                found => found?,
+            };
+            if let Some((start, head)) = found {
                 let found = head.base < up_to;
                 return Ok(if found {
                     SmallVec::from_iter([start.bytes.slice(..head.bytes as usize)])
@@ -135,6 +139,21 @@ impl Drive {
             assert!(range.next > from, "log {log}: a search for a timestamp does not get on from {from}");
             from = range.next;
         }
+    }
+
+    /// The first batch of a segment that holds a record with `timestamp` or a later one, or that is not below `up_to`.
+    async fn find_timestamp(
+        &self,
+        range: &DiskRange,
+        timestamp: Timestamp,
+        up_to: Offset,
+    ) -> Result<Option<(Chunk, Head)>, StorageError> {
+        let _permit = self.inner.reads.take().await;
+        let reached = self.time_offset(range, timestamp).await?.max(range.offset);
+        let begin = self.offset_position(range, reached).await?;
+        let matches =
+            |head: &Head| head.base >= up_to || (head.max_timestamp >= timestamp && head.last >= range.offset);
+        self.find(range, begin, SCAN_BYTES, matches).await
     }
 
     /// Walks batches from `position`, which is the start of one, to the first that `wanted` takes. Gives it with what was read behind it: at least
@@ -364,6 +383,11 @@ pub(super) fn read_head(header: &BatchHeader, left: u64) -> Result<Head, Fault> 
 const SEARCH_AT_ONCE: u64 = 256;
 /// Bytes that a search for a timestamp reads at a time.
 const SCAN_BYTES: usize = 128 << 10;
+
+/// Whether the log still has the segment of a range.
+fn still_there<H: Host>(host: &H, range: &DiskRange) -> bool {
+    host.with_log(range.log, |log| log.holds(range.base)) == Some(true)
+}
 
 fn target(range: &DiskRange) -> Target {
     Target { log: range.log, directory: range.directory.clone(), base: range.base }

@@ -1,4 +1,5 @@
-//! The end of a log after a crash: cut everything above the checkpoint, and mend the last page from the journal if a crash tore it.
+//! A log's files after a crash: remove what the log does not know, cut everything above the checkpoint, and mend the last page from the journal if a crash
+//! tore it.
 //!
 //! Everything above the checkpointed position is in the journal and is drained again through the ordinary path, so nothing above it is looked at.
 //! Below it only the last page can be damaged by a crash, since only that page was written again; its bytes are in the journal then, as batches or as
@@ -12,7 +13,7 @@ use crate::base::{LogId, Offset};
 use crate::io::buffer::AlignedBuf;
 use crate::storage::checksums::{BLOCK_BYTES, sum_position};
 use crate::storage::log::{offset_position, time_position};
-use crate::storage::segment::{ActiveSegment, Kind, parse_file_name};
+use crate::storage::segment::{ActiveSegment, Kind, is_deleted, parse_file_name};
 use crate::storage::{CachedBatch, StorageError};
 
 /// What recovery knows of a log's journal.
@@ -68,13 +69,21 @@ impl Drive {
                 None => Ok(()),
             };
         }
+        let oldest = host.with_log(log, |log| log.segments().next().map(|segment| segment.base)).flatten();
         let kept_base = active.map(|active| active.base);
+        let mut removed = false;
         for name in io.list_dir(&directory).await.map_err(StorageError::read(&directory))? {
-            let beyond = parse_file_name(&name).is_some_and(|(base, _)| base >= drained && Some(base) != kept_base);
-            if beyond {
+            // Above the checkpoint: drained again from the journal. Below the oldest segment: the log's start went beyond it, and a crash came before its
+            // files were removed.
+            let goes = |base| base >= drained && Some(base) != kept_base || oldest.is_none_or(|oldest| base < oldest);
+            if is_deleted(&name) || parse_file_name(&name).is_some_and(|(base, _)| goes(base)) {
                 let path = directory.join(&name);
                 io.remove_file(&path).await.map_err(StorageError::write(&path))?;
+                removed = true;
             }
+        }
+        if removed {
+            host.with_log(log, |log| log.names_changed());
         }
         let Some(active) = active else { return Ok(()) };
         let target = Target { log, directory, base: active.base };

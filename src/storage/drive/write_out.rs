@@ -1,8 +1,8 @@
-//! From memory into segments: draining, rolling, flushing, closing, deleting.
+//! From memory into segments: draining, rolling, flushing, closing.
 //!
 //! Always true: bytes are copied once, into an aligned buffer, and summed as they are copied; a page that holds acknowledged bytes is written again
 //! only while the journal still has them; the log's marks move only when all writes of a step are complete. Every task here runs to its end, also
-//! when its caller goes away. A log is deleted by the task that drains it, or when no drain is under way.
+//! when its caller goes away.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -99,19 +99,16 @@ impl Drive {
         self.flush(host, logs).await
     }
 
-    /// Removes the directory of a log whose deletion is durable and that the host no longer has. One that is gone already is fine. The directory of
-    /// the topic stays: another core may be making a partition in it.
+    /// Seals the active segments of these logs if nothing in them can be read any more. Written, not flushed. As [`Drive::drain`].
     ///
     /// # Errors
-    /// [`StorageError::WriteFailed`].
-    pub async fn delete(&self, log: LogId, directory: &Path) -> Result<(), StorageError> {
-        self.inner.files.forget(log);
-        match self.inner.io.remove_dir_all(directory).await {
-            Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            result => result.map_err(StorageError::write(directory))?,
+    /// As [`Drive::drain`].
+    pub async fn end_dead<H: Host>(&self, host: &H, logs: &[LogId]) -> Result<(), StorageError> {
+        let group = Group::new(&self.inner.io);
+        for log in logs {
+            self.start_drain(&group, host, *log, Offset(0)).await;
         }
-        let topic = directory.parent().unwrap_or(directory);
-        self.inner.io.sync_dir(topic).await.map_err(StorageError::write(topic))
+        group.finish().await
     }
 
     async fn start_drain<H: Host>(&self, group: &Group, host: &H, log: LogId, up_to: Offset) {

@@ -246,6 +246,11 @@ impl Log {
         self.dirty.directory = true;
     }
 
+    /// Recovery has removed files from the directory: the next flush makes that durable.
+    pub fn names_changed(&mut self) {
+        self.dirty.directory = true;
+    }
+
     fn touched(&mut self, base: Offset) {
         if !self.dirty.segments.contains(&base) {
             self.dirty.segments.push(base);
