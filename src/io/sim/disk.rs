@@ -488,8 +488,13 @@ impl File {
         self.later(work).wait().await
     }
 
+    /// Happens at once and is told later: in the real world it is a call on a thread of the process, which is over before the process is, and with it the lock
+    /// on its directory. An operation on the ring may outlive both.
     pub(in crate::io) async fn set_len(&self, len: u64) -> io::Result<()> {
-        self.later(move |state, inode| state.change(inode, FileOp::SetLen(len))).wait().await
+        let (disk, inode) = (&self.handle.disk, self.handle.inode);
+        let alive = disk.life.get() == self.handle.life;
+        let outcome = if alive { disk.state.borrow_mut().change(inode, FileOp::SetLen(len)) } else { Ok(()) };
+        self.later(move |_, _| outcome).wait().await
     }
 
     pub(in crate::io) async fn len(&self) -> io::Result<u64> {
