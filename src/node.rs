@@ -162,14 +162,19 @@ pub fn seats(
 }
 
 /// One core, from its start to its end.
-pub async fn core(io: Io, mut seat: Seat, options: Options) {
+pub async fn core(io: Io, seat: Seat, options: Options) {
+    core_seen(io, seat, options, |_| {}).await;
+}
+
+/// As [`core`]; `ready` sees the core when it serves the others. For the simulation, which asks of it what no message of the protocol does yet.
+pub async fn core_seen(io: Io, mut seat: Seat, options: Options, ready: impl FnOnce(&Shard)) {
     match seat.chief.take() {
-        Some(chief) => lead(io, seat, chief, options).await,
-        None => follow(io, seat, options).await,
+        Some(chief) => lead(io, seat, chief, options, ready).await,
+        None => follow(io, seat, options, ready).await,
     }
 }
 
-async fn follow(io: Io, mut seat: Seat, options: Options) {
+async fn follow(io: Io, mut seat: Seat, options: Options, ready: impl FnOnce(&Shard)) {
     let Some(Order::Begin(seed)) = seat.orders.recv().await else { return };
     let on_failure = failure(&options);
     let start = Start { seat: seat.mesh, seed: *seed, options: options.shard.clone(), on_failure };
@@ -181,6 +186,7 @@ async fn follow(io: Io, mut seat: Seat, options: Options) {
         }
     };
     let _ = seat.notes.send(Note::Ready(Ok(()))).await;
+    ready(&shard);
     let (orders, notes) = (&mut seat.orders, &seat.notes);
     let quiet = serve(&io, &shard, &options, seat.arrivals);
     wait_for_stop(orders).await;
@@ -215,7 +221,7 @@ fn failure(options: &Options) -> Rc<dyn Fn(&StorageError)> {
     Rc::new(move |error| on_failure(error))
 }
 
-async fn lead(io: Io, seat: Seat, chief: Chief, options: Options) {
+async fn lead(io: Io, seat: Seat, chief: Chief, options: Options, ready: impl FnOnce(&Shard)) {
     let Chief { cores, mut notes, door, announce, stop } = chief;
     let begun = io.now();
     let (shard, _lock, listeners, started) = match begin(&io, seat.mesh, &cores, &mut notes, &options, begun).await {
@@ -229,6 +235,7 @@ async fn lead(io: Io, seat: Seat, chief: Chief, options: Options) {
         io.spawn(net::accept(io.clone(), listener, number, door.clone(), turn.clone(), net));
     }
     announce(Ok(started));
+    ready(&shard);
     let (sweeper, image) = (shard.clone(), shard.image());
     io.spawn(async move {
         if let Err(error) = sweeper.sweep_deleted(&image).await {

@@ -157,6 +157,7 @@ fn options(settings: &Settings, cores: usize) -> Result<Options, Refusal> {
             journal_depth: settings.journal_depth,
             topics: kafka.topic_defaults,
             producer_expiration_ms: kafka.producer_id_expiration_ms,
+            retention_check_interval: Duration::from_millis(kafka.retention_check_interval_ms.max(1) as u64),
             ..shard::Options::default()
         },
         net: net::Options {

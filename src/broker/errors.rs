@@ -5,7 +5,7 @@ use crate::cluster::CommandFault;
 use crate::partition::{AppendFault, ReadFault};
 use crate::protocol::ErrorCode;
 use crate::record::{BatchFault, RecordFault, RecordFaultKind};
-use crate::shard::{CommandError, ProduceError, ReadError};
+use crate::shard::{CommandError, DeleteRecordsError, ProduceError, ReadError};
 
 /// A refusal as a response carries it.
 #[derive(Clone, Debug)]
@@ -96,6 +96,17 @@ pub fn read(error: &ReadError) -> ErrorCode {
             ReadFault::UnknownLeaderEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
         },
         ReadError::Storage => ErrorCode::KafkaStorageError,
+    }
+}
+
+/// Records that were not deleted.
+impl From<DeleteRecordsError> for Refusal {
+    fn from(error: DeleteRecordsError) -> Self {
+        match error {
+            DeleteRecordsError::NoSuchLog => ErrorCode::UnknownTopicOrPartition.into(),
+            DeleteRecordsError::Refused(fault) => Self::new(ErrorCode::OffsetOutOfRange, fault.to_string()),
+            DeleteRecordsError::Stopping => ErrorCode::NotLeaderOrFollower.into(),
+        }
     }
 }
 

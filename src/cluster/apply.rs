@@ -606,7 +606,7 @@ mod tests {
         let with = |configs| CreateTopic { configs, ..topic("t", 1) };
         let null = with(vec![config("segment.ms", None)]);
         assert!(matches!(cluster.create(null), Err(CommandFault::Config(ConfigFault::Null { .. }))));
-        let unknown = with(vec![config("retention.ms", Some("1"))]);
+        let unknown = with(vec![config("min.compaction.lag.ms", Some("1"))]);
         assert!(matches!(cluster.create(unknown), Err(CommandFault::Config(ConfigFault::NotHonoured { .. }))));
         let kept = cluster
             .create(with(vec![config("segment.ms", Some("5")), config("segment.ms", Some(" 1000 "))]))

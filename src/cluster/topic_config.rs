@@ -21,10 +21,18 @@ pub struct TopicSettings {
     pub segment_bytes: i32,
     /// Milliseconds of a segment's life before the next one begins.
     pub segment_ms: i64,
+    /// Milliseconds by which a segment may end earlier.
+    pub segment_jitter_ms: i64,
     /// Bytes of batches between two entries of the offset index.
     pub index_interval_bytes: i32,
     /// Bytes of an index file at most.
     pub segment_index_bytes: i32,
+    /// Milliseconds that records stay; -1: for ever.
+    pub retention_ms: i64,
+    /// Bytes of a partition that stay; -1: all.
+    pub retention_bytes: i64,
+    /// Milliseconds between the last use of a segment's files and their removal.
+    pub file_delete_delay_ms: i64,
     /// In-sync replicas that a produce with acks=all needs.
     pub min_insync_replicas: i32,
 }
@@ -39,8 +47,12 @@ impl Default for TopicSettings {
             timestamp_after_max_ms: 3_600_000,
             segment_bytes: 1 << 30,
             segment_ms: 604_800_000,
+            segment_jitter_ms: 0,
             index_interval_bytes: 4096,
             segment_index_bytes: 10 << 20,
+            retention_ms: 604_800_000,
+            retention_bytes: -1,
+            file_delete_delay_ms: 60_000,
             min_insync_replicas: 1,
         }
     }
@@ -55,8 +67,12 @@ pub struct TopicOverrides {
     timestamp_after_max_ms: Option<i64>,
     segment_bytes: Option<i32>,
     segment_ms: Option<i64>,
+    segment_jitter_ms: Option<i64>,
     index_interval_bytes: Option<i32>,
     segment_index_bytes: Option<i32>,
+    retention_ms: Option<i64>,
+    retention_bytes: Option<i64>,
+    file_delete_delay_ms: Option<i64>,
     min_insync_replicas: Option<i32>,
 }
 
@@ -70,8 +86,12 @@ impl TopicOverrides {
             timestamp_after_max_ms: self.timestamp_after_max_ms.unwrap_or(defaults.timestamp_after_max_ms),
             segment_bytes: self.segment_bytes.unwrap_or(defaults.segment_bytes),
             segment_ms: self.segment_ms.unwrap_or(defaults.segment_ms),
+            segment_jitter_ms: self.segment_jitter_ms.unwrap_or(defaults.segment_jitter_ms),
             index_interval_bytes: self.index_interval_bytes.unwrap_or(defaults.index_interval_bytes),
             segment_index_bytes: self.segment_index_bytes.unwrap_or(defaults.segment_index_bytes),
+            retention_ms: self.retention_ms.unwrap_or(defaults.retention_ms),
+            retention_bytes: self.retention_bytes.unwrap_or(defaults.retention_bytes),
+            file_delete_delay_ms: self.file_delete_delay_ms.unwrap_or(defaults.file_delete_delay_ms),
             min_insync_replicas: self.min_insync_replicas.unwrap_or(defaults.min_insync_replicas),
         }
     }
@@ -113,6 +133,10 @@ pub enum Values {
     Int(i32, i32),
     /// A 64-bit number from the first to the last, both included.
     Long(i64, i64),
+    /// -1 for no limit, or a 32-bit number of at least this.
+    IntOrNone(i32),
+    /// -1 for no limit, or a 64-bit number of at least this.
+    LongOrNone(i64),
     /// `false` or `true`, in any case of letters; the number is 0 or 1.
     Bool,
     /// One of these words; the number is its place.
@@ -128,6 +152,10 @@ impl Values {
                 value.parse::<i32>().ok().filter(|value| (first..=last).contains(value)).map(i64::from)
             }
             Self::Long(first, last) => value.parse::<i64>().ok().filter(|value| (first..=last).contains(value)),
+            Self::IntOrNone(first) => {
+                value.parse::<i32>().ok().filter(|value| *value == -1 || *value >= first).map(i64::from)
+            }
+            Self::LongOrNone(first) => value.parse::<i64>().ok().filter(|value| *value == -1 || *value >= first),
             Self::Bool => {
                 ["false", "true"].iter().position(|word| value.eq_ignore_ascii_case(word)).map(|at| at as i64)
             }
@@ -142,6 +170,8 @@ impl Values {
             Self::Int(first, last) => format!("a whole number from {first} to {last}"),
             Self::Long(first, i64::MAX) => format!("a whole number of at least {first}"),
             Self::Long(first, last) => format!("a whole number from {first} to {last}"),
+            Self::IntOrNone(first) => format!("-1 for no limit, or a whole number of at least {first}"),
+            Self::LongOrNone(first) => format!("-1 for no limit, or a whole number of at least {first}"),
             Self::Bool => "true or false".into(),
             Self::Word([only]) => format!("'{only}', the only value honoured by this version"),
             Self::Word(words) => format!("one of '{}'", words.join("', '")),
@@ -211,7 +241,7 @@ pub const KEYS: &[TopicKey] = &[
         broker_key: "log.cleanup.policy",
         values: Values::Word(&["delete"]),
         default: "delete",
-        documentation: "What happens to old segments. They stay until the topic is deleted; retention and compaction are not there yet.",
+        documentation: "What happens to old segments: they are deleted when retention.ms or retention.bytes says so. Compaction is not there yet.",
         store: |_, _| {},
     },
     TopicKey {
@@ -221,6 +251,14 @@ pub const KEYS: &[TopicKey] = &[
         default: "producer",
         documentation: "Batches are stored in the codec in which the producer sent them.",
         store: |_, _| {},
+    },
+    TopicKey {
+        name: "file.delete.delay.ms",
+        broker_key: "log.segment.delete.delay.ms",
+        values: Values::Long(0, i64::MAX),
+        default: "60000",
+        documentation: "Milliseconds that the files of a segment stay on disk, under another name, after its last record was deleted.",
+        store: |overrides, value| overrides.file_delete_delay_ms = Some(value),
     },
     TopicKey {
         name: "flush.messages",
@@ -283,11 +321,27 @@ pub const KEYS: &[TopicKey] = &[
         store: |overrides, value| overrides.min_insync_replicas = Some(value as i32),
     },
     TopicKey {
+        name: "retention.bytes",
+        broker_key: "log.retention.bytes",
+        values: Values::LongOrNone(0),
+        default: "-1",
+        documentation: "Bytes of a partition that are kept at least: the oldest segments are deleted as long as so many are left without them.",
+        store: |overrides, value| overrides.retention_bytes = Some(value),
+    },
+    TopicKey {
+        name: "retention.ms",
+        broker_key: "log.retention.ms",
+        values: Values::LongOrNone(0),
+        default: "604800000",
+        documentation: "Milliseconds that records are kept at least: a segment is deleted when its largest timestamp is older.",
+        store: |overrides, value| overrides.retention_ms = Some(value),
+    },
+    TopicKey {
         name: "segment.bytes",
         broker_key: "log.segment.bytes",
         values: Values::Int(1 << 20, i32::MAX),
         default: "1073741824",
-        documentation: "Bytes of a segment before the next one begins.",
+        documentation: "Bytes of a segment at most: a batch that does not fit begins the next one.",
         store: |overrides, value| overrides.segment_bytes = Some(value as i32),
     },
     TopicKey {
@@ -297,6 +351,14 @@ pub const KEYS: &[TopicKey] = &[
         default: "10485760",
         documentation: "Bytes of an index file at most; a segment whose index is full is followed by the next one.",
         store: |overrides, value| overrides.segment_index_bytes = Some(value as i32),
+    },
+    TopicKey {
+        name: "segment.jitter.ms",
+        broker_key: "log.roll.jitter.ms",
+        values: Values::Long(0, i64::MAX),
+        default: "0",
+        documentation: "Milliseconds, at most, by which a segment ends earlier than segment.ms says, so that not all partitions begin new ones together.",
+        store: |overrides, value| overrides.segment_jitter_ms = Some(value),
     },
     TopicKey {
         name: "segment.ms",
@@ -314,7 +376,6 @@ const NOT_HONOURED: &[&str] = &[
     "compression.lz4.level",
     "compression.zstd.level",
     "delete.retention.ms",
-    "file.delete.delay.ms",
     "follower.replication.throttled.replicas",
     "leader.replication.throttled.replicas",
     "local.retention.bytes",
@@ -326,9 +387,6 @@ const NOT_HONOURED: &[&str] = &[
     "remote.log.copy.disable",
     "remote.log.delete.on.disable",
     "remote.storage.enable",
-    "retention.bytes",
-    "retention.ms",
-    "segment.jitter.ms",
     "unclean.leader.election.enable",
 ];
 
@@ -368,7 +426,10 @@ mod tests {
             "Unknown topic config name: segment.byte. Did you mean segment.bytes?"
         );
         assert_eq!(fault("zebra", Some("1")), "Unknown topic config name: zebra.");
-        assert!(fault("retention.ms", Some("1")).contains("not honoured by this version"));
+        assert!(fault("min.compaction.lag.ms", Some("1")).contains("not honoured by this version"));
+        assert!(
+            fault("retention.ms", Some("-2")).ends_with("it must be -1 for no limit, or a whole number of at least 0.")
+        );
         assert!(fault("segment.bytes", None).starts_with("Null value not supported for topic config segment.bytes"));
         assert_eq!(
             fault("segment.bytes", Some("100")),

@@ -21,6 +21,8 @@ pub struct KafkaSettings {
     pub fetch_session_slots: usize,
     /// Milliseconds after which an idle idempotent producer is forgotten.
     pub producer_id_expiration_ms: i64,
+    /// Milliseconds between two looks for expired records.
+    pub retention_check_interval_ms: i64,
     /// Milliseconds after which an idle connection is closed; negative: never.
     pub connections_max_idle_ms: i64,
     /// Connections of the whole broker at most.
@@ -84,6 +86,8 @@ enum Store {
     Number(fn(&mut KafkaSettings, i64)),
     Text(fn(&mut KafkaSettings, &str)),
     Topic(&'static TopicKey),
+    /// The default of a topic configuration in milliseconds, in a coarser unit of so many.
+    Coarse(&'static str, i64),
 }
 
 /// Settings on their way.
@@ -91,6 +95,10 @@ enum Store {
 pub(super) struct Draft {
     settings: KafkaSettings,
     topic: TopicOverrides,
+    /// What was said in coarser units: the topic configuration, milliseconds of the unit, milliseconds.
+    coarse: Vec<(&'static str, i64, i64)>,
+    /// The topic configurations that were set in milliseconds.
+    fine: Vec<&'static str>,
 }
 
 impl Default for Draft {
@@ -102,13 +110,14 @@ impl Default for Draft {
             fetch_max_bytes: 0,
             fetch_session_slots: 0,
             producer_id_expiration_ms: 0,
+            retention_check_interval_ms: 0,
             connections_max_idle_ms: 0,
             max_connections: 0,
             max_connections_per_ip: 0,
             rack: None,
             topic_defaults: TopicSettings::default(),
         };
-        Self { settings, topic: TopicOverrides::default() }
+        Self { settings, topic: TopicOverrides::default(), coarse: Vec::new(), fine: Vec::new() }
     }
 }
 
@@ -121,7 +130,16 @@ impl Draft {
         };
         match (key.store, key.range) {
             (Store::Number(store), _) => store(&mut self.settings, number()?),
-            (Store::Topic(topic), _) => self.topic.set(topic.name, Some(value)).map(|_| ()).ok()?,
+            (Store::Topic(topic), _) => {
+                number()?;
+                self.topic.set(topic.name, Some(value)).ok()?;
+                self.fine.push(topic.name);
+            }
+            (Store::Coarse(name, unit), _) => {
+                let number = number()?;
+                let ms = if number < 0 { -1 } else { number * unit };
+                self.coarse.push((name, unit, ms));
+            }
             (Store::Text(store), Range::Text(max)) if (1..=max).contains(&value.len()) => {
                 store(&mut self.settings, value);
             }
@@ -130,17 +148,27 @@ impl Draft {
         Some(())
     }
 
-    pub(super) fn finish(self) -> KafkaSettings {
+    /// The finest unit that was set wins, as in Kafka.
+    pub(super) fn finish(mut self) -> KafkaSettings {
+        self.coarse.sort_by_key(|(_, unit, _)| std::cmp::Reverse(*unit));
+        for (name, _, ms) in self.coarse.iter().filter(|(name, ..)| !self.fine.contains(name)) {
+            self.topic.set(name, Some(&ms.to_string())).expect("the ranges of the table are within the topic's");
+        }
         KafkaSettings { topic_defaults: self.topic.over(&TopicSettings::default()), ..self.settings }
     }
 }
 
 /// All honoured keys, sorted by name.
 pub fn keys() -> Vec<Key> {
-    let topic = topic_config::KEYS.iter().map(|key| Key {
+    let has_coarse = |key: &TopicKey| {
+        BROKER_KEYS.iter().any(|other| matches!(other.store, Store::Coarse(name, _) if name == key.name))
+    };
+    let topic = topic_config::KEYS.iter().map(move |key| Key {
         name: key.broker_key,
-        range: Range::Values(key.values),
-        default: Some(key.default),
+        // A topic may keep nothing; a broker on which everything expires at once is a mistake, and Kafka refuses it too.
+        range: Range::Values(if key.name == "retention.ms" { Values::LongOrNone(1) } else { key.values }),
+        // Unset, it leaves the word to the coarser unit, which has a default.
+        default: Some(key.default).filter(|_| !has_coarse(key)),
         documentation: key.documentation,
         store: Store::Topic(key),
     });
@@ -194,6 +222,41 @@ const BROKER_KEYS: &[Key] = &[
         store: Store::Number(|settings, value| settings.fetch_max_bytes = value as i32),
     },
     Key {
+        name: "log.retention.check.interval.ms",
+        range: Range::Values(Values::Long(1, i64::MAX)),
+        default: Some("300000"),
+        documentation: "Milliseconds between two looks for records that have expired.",
+        store: Store::Number(|settings, value| settings.retention_check_interval_ms = value),
+    },
+    Key {
+        name: "log.retention.hours",
+        range: Range::Values(Values::IntOrNone(1)),
+        default: Some("168"),
+        documentation: "Hours that records are kept at least; log.retention.minutes and log.retention.ms go before it.",
+        store: Store::Coarse("retention.ms", HOUR_MS),
+    },
+    Key {
+        name: "log.retention.minutes",
+        range: Range::Values(Values::IntOrNone(1)),
+        default: None,
+        documentation: "Minutes that records are kept at least; log.retention.ms goes before it.",
+        store: Store::Coarse("retention.ms", 60_000),
+    },
+    Key {
+        name: "log.roll.hours",
+        range: Range::Values(Values::Int(1, i32::MAX)),
+        default: Some("168"),
+        documentation: "Hours after its first record at which a segment is followed by the next one; log.roll.ms goes before it.",
+        store: Store::Coarse("segment.ms", HOUR_MS),
+    },
+    Key {
+        name: "log.roll.jitter.hours",
+        range: Range::Values(Values::Int(0, i32::MAX)),
+        default: Some("0"),
+        documentation: "Hours, at most, by which a segment ends earlier; log.roll.jitter.ms goes before it.",
+        store: Store::Coarse("segment.jitter.ms", HOUR_MS),
+    },
+    Key {
         name: "max.connections",
         range: Range::Values(Values::Int(0, i32::MAX)),
         default: Some("2147483647"),
@@ -236,6 +299,8 @@ const BROKER_KEYS: &[Key] = &[
         store: Store::Number(|settings, value| settings.socket_request_max_bytes = value as usize),
     },
 ];
+
+const HOUR_MS: i64 = 60 * 60 * 1000;
 
 /// Kafka keys whose work an engine flag does here.
 const ENGINE_FLAGS: &[(&str, &str)] = &[
@@ -280,6 +345,34 @@ mod tests {
         assert_eq!(settings.rack, None);
     }
 
+    /// Kafka's order: milliseconds, minutes, hours; whichever was written first.
+    #[test]
+    fn the_finest_unit_that_is_set_wins() {
+        let keys = keys();
+        let with = |set: &[(&str, &str)]| {
+            let mut draft = Draft::default();
+            for key in &keys {
+                let value = set.iter().find(|(name, _)| *name == key.name).map(|(_, value)| *value).or(key.default);
+                if let Some(value) = value {
+                    draft.set(key, value).expect(key.name);
+                }
+            }
+            let settings = draft.finish().topic_defaults;
+            (settings.retention_ms, settings.segment_ms, settings.segment_jitter_ms)
+        };
+        assert_eq!(with(&[]), (604_800_000, 604_800_000, 0));
+        assert_eq!(
+            with(&[("log.retention.hours", "2"), ("log.roll.hours", "3"), ("log.roll.jitter.hours", "1")]),
+            (7_200_000, 10_800_000, 3_600_000)
+        );
+        assert_eq!(with(&[("log.retention.hours", "2"), ("log.retention.minutes", "5")]).0, 300_000);
+        assert_eq!(with(&[("log.retention.minutes", "5"), ("log.retention.ms", "7")]).0, 7);
+        assert_eq!(with(&[("log.retention.ms", "-1"), ("log.retention.hours", "2")]).0, -1);
+        assert_eq!(with(&[("log.retention.minutes", "-1")]).0, -1);
+        assert_eq!(with(&[("log.retention.hours", "2147483647")]).0, 2_147_483_647 * HOUR_MS);
+        assert_eq!(with(&[("log.roll.ms", "9"), ("log.roll.jitter.ms", "4")]), (604_800_000, 9, 4));
+    }
+
     #[test]
     fn values_out_of_range_are_not_stored() {
         let keys = keys();
@@ -291,6 +384,11 @@ mod tests {
             ("auto.create.topics.enable", "yes"),
             ("broker.rack", ""),
             ("log.segment.bytes", "1000"),
+            ("log.retention.ms", "0"),
+            ("log.retention.minutes", "0"),
+            ("log.retention.hours", "-2"),
+            ("log.roll.ms", "0"),
+            ("log.retention.check.interval.ms", "0"),
             ("compression.type", "gzip"),
             ("socket.request.max.bytes", "104857601"),
         ] {

@@ -680,13 +680,13 @@ mod tests {
     fn unknown_names_are_errors_with_the_nearest() {
         assert!(fault(&given(&[], &["num.partition=4"])).contains("Did you mean num.partitions?"));
         assert!(fault(&given(&[], &["zebra=4"])).ends_with("there is no setting zebra (flag)."));
-        assert!(fault(&given(&[], &["log.retention.ms=4"])).contains("does not honour"));
+        assert!(fault(&given(&[], &["log.cleaner.threads=4"])).contains("does not honour"));
         assert!(fault(&given(&[], &["log.dirs=/x"])).contains("--data-dir"));
         assert!(fault(&given(&[], &["num.partitions"])).contains("KEY=VALUE"));
         let variable = |name| load_with(&Given::default(), &[(name, "1")], "").expect_err("refused").to_string();
         assert!(variable("CORETIDE_DATADIR").contains("Did you mean CORETIDE_DATA_DIR?"));
         assert!(variable("CORETIDE_KAFKA_NUM_PARTITION").contains("Did you mean CORETIDE_KAFKA_NUM_PARTITIONS?"));
-        assert!(variable("CORETIDE_KAFKA_LOG_RETENTION_MS").contains("does not honour"));
+        assert!(variable("CORETIDE_KAFKA_LOG_CLEANER_THREADS").contains("does not honour"));
         let in_file = |text| {
             let given = Given { config: Some("f".into()), ..Given::default() };
             load_with(&given, &[], text).expect_err("refused").to_string()

@@ -200,11 +200,15 @@ impl Partition {
         moved
     }
 
-    /// Moves the start of the log forward: DeleteRecords, retention. Returns whether it moved; an offset behind the start changes nothing.
+    /// Whether the start of the log may move to this offset: neither below zero nor beyond the high watermark.
+    pub fn check_log_start(&self, to: Offset) -> Result<(), StartFault> {
+        if to.0 < 0 || to > self.high { Err(StartFault { to, high: self.high }) } else { Ok(()) }
+    }
+
+    /// Moves the start of the log forward: DeleteRecords, retention; once the entry that says so is durable, so that a start which was shown never goes back.
+    /// Returns whether it moved; an offset behind the start changes nothing.
     pub fn move_log_start(&mut self, to: Offset) -> Result<bool, StartFault> {
-        if to > self.high {
-            return Err(StartFault { to, high: self.high });
-        }
+        self.check_log_start(to)?;
         if to <= self.log_start {
             return Ok(false);
         }
@@ -439,6 +443,8 @@ mod tests {
         assert_eq!(log.move_log_start(Offset(5)), Ok(true));
         assert_eq!(log.move_log_start(Offset(3)), Ok(false));
         assert_eq!(log.move_log_start(Offset(16)), Err(StartFault { to: Offset(16), high: Offset(15) }));
+        assert_eq!(log.check_log_start(Offset(15)), Ok(()));
+        assert_eq!(log.check_log_start(Offset(-1)), Err(StartFault { to: Offset(-1), high: Offset(15) }));
         let bounds =
             ReadBounds { up_to: Offset(15), high_watermark: Offset(15), last_stable: Offset(15), log_start: Offset(5) };
         let ok = Ok(ReadCheck::Read(bounds));

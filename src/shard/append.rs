@@ -54,14 +54,15 @@ impl State {
         }
     }
 
-    /// Goes on with the parts that wait for room.
+    /// Goes on with what waits for room.
     pub(super) fn work_off_backlog(&mut self, now: Timestamp) {
         while let Some(part) = self.backlog.pop_front() {
             if let Some(part) = self.append_part(now, part) {
                 self.backlog.push_front(part);
-                return;
+                break;
             }
         }
+        self.room_waiters.drain(..).for_each(|signal| signal.fire());
     }
 
     /// Appends as much of a part as the journal has room for; gives back what must wait.
@@ -154,11 +155,15 @@ impl State {
     fn block_committed(&mut self, block: CommittedBlock) {
         let mut logs: SmallVec<[LogId; 8]> = SmallVec::new();
         for entry in block.entries {
-            if entry.head.kind == Kind::Append {
-                if logs.last() != Some(&entry.head.log) {
-                    logs.push(entry.head.log);
+            match entry.head.kind {
+                Kind::Append => {
+                    if logs.last() != Some(&entry.head.log) {
+                        logs.push(entry.head.log);
+                    }
+                    self.batch_durable(entry);
                 }
-                self.batch_durable(entry);
+                Kind::LogStart => self.log_start_durable(entry.head.log, entry.head.first),
+                _ => {}
             }
         }
         self.cache.remember(block.sequence, block.bytes, logs);

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use crate::base::limits::COMMAND_BYTES_MAX;
 use crate::base::{LeaderEpoch, LogId, Mono, Offset, ShardId, Timestamp};
 use crate::cluster::{Command, CommandFault, Event, Image, Outcome};
-use crate::partition::{AppendFault, AppendRules, ReadFault};
+use crate::partition::{AppendFault, AppendRules, ReadFault, StartFault};
 use crate::record::CheckedBatch;
 
 /// One batch to append.
@@ -160,6 +160,17 @@ pub struct EpochEnd {
     pub end_offset: Offset,
 }
 
+/// Why records were not deleted.
+#[derive(Clone, Debug)]
+pub enum DeleteRecordsError {
+    /// The log is not here: deleted, or not yet known to this core.
+    NoSuchLog,
+    /// The offset lies beyond the high watermark, or is negative.
+    Refused(StartFault),
+    /// The broker is stopping; nothing was deleted.
+    Stopping,
+}
+
 /// Why a metadata command did not happen.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CommandError {
@@ -206,6 +217,10 @@ pub(super) enum Ask {
         current_epoch: LeaderEpoch,
         epoch: LeaderEpoch,
     },
+    DeleteRecords {
+        log: LogId,
+        up_to: Offset,
+    },
     /// Ends the wait with the same token.
     Cancel,
     Command(Command),
@@ -228,6 +243,7 @@ pub(super) enum Answer {
     Read(Vec<Result<ReadDone, ReadError>>),
     ListedOffset(Result<ListedOffset, ReadError>),
     EpochEnd(Result<EpochEnd, ReadError>),
+    DeletedRecords(Result<Offset, DeleteRecordsError>),
     Command(Box<Result<Outcome, CommandError>>),
     /// Nothing more to say.
     Done,

@@ -345,13 +345,17 @@ impl State {
 /// What storage needs to know of a partition, the topic's own configuration over the broker's.
 pub(super) fn spec(topic: &Topic, index: PartitionIndex, root: &Path, defaults: &TopicSettings) -> LogSpec {
     let id = topic.partition(index).expect("a topic's own partition").log_id;
-    let settings = topic.settings(defaults);
-    let options = LogOptions {
+    let options = log_options(&topic.settings(defaults));
+    LogSpec { id, topic: topic.name.clone(), topic_id: topic.id, partition: index, root: root.to_owned(), options }
+}
+
+/// The part of a topic's settings that shapes its segments.
+pub(super) fn log_options(settings: &TopicSettings) -> LogOptions {
+    LogOptions {
         segment_bytes: settings.segment_bytes as u32,
         segment_ms: settings.segment_ms,
-        segment_jitter_ms: 0,
+        segment_jitter_ms: settings.segment_jitter_ms,
         index_interval_bytes: settings.index_interval_bytes as u32,
         segment_index_bytes: settings.segment_index_bytes as u32,
-    };
-    LogSpec { id, topic: topic.name.clone(), topic_id: topic.id, partition: index, root: root.to_owned(), options }
+    }
 }

@@ -11,6 +11,7 @@ mod message; // what travels between cores
 mod metadata; // the command log, on core 0, and its image on every core
 mod read; // fetch plans and reads
 mod recover; // from a data directory to the state of each core
+mod retention; // what goes: DeleteRecords, old records, their files
 mod router; // requests to the owning core, replies back
 mod scratch; // memory for looking into compressed batches
 mod tasks; // draining, checkpoints, growth, idle journal
@@ -38,10 +39,11 @@ use crate::storage::{Log, StorageError};
 
 pub use budget::{Budget, Share};
 pub use message::{
-    Appended, CommandError, Diverging, EpochEnd, FetchSpec, ListedOffset, Marks, OffsetSpec, Planned, ProduceBatch,
-    ProduceError, ReadDone, ReadError, ReadSpec,
+    Appended, CommandError, DeleteRecordsError, Diverging, EpochEnd, FetchSpec, ListedOffset, Marks, OffsetSpec,
+    Planned, ProduceBatch, ProduceError, ReadDone, ReadError, ReadSpec,
 };
 pub use recover::{BootError, BootSummary, Booted, CoreSeed, Identity, Layout, boot};
+pub use retention::HIGH_WATERMARK;
 pub use router::{MeshSeat, mesh};
 pub use scratch::ScratchLoan;
 pub use waiters::{Answers, ProduceTicket};
@@ -49,6 +51,7 @@ pub use waiters::{Answers, ProduceTicket};
 use append::{Due, Origin, Part};
 use cache::Cache;
 use message::{Answer, Ask, Reply, Request};
+use retention::Removals;
 use router::Mesh;
 use scratch::Scratches;
 use waiters::{Crowd, Pending, Signal, Stop};
@@ -74,6 +77,8 @@ pub struct Options {
     pub topics: TopicSettings,
     /// A producer that was silent for so long is forgotten (`producer.id.expiration.ms`).
     pub producer_expiration_ms: i64,
+    /// How often a core looks for records that have expired (`log.retention.check.interval.ms`).
+    pub retention_check_interval: Duration,
     /// A deliberate defect, for the simulation to find.
     pub defect: Option<Defect>,
 }
@@ -90,6 +95,7 @@ impl Default for Options {
             journal_threshold: 256 << 10,
             topics: TopicSettings::default(),
             producer_expiration_ms: 86_400_000,
+            retention_check_interval: Duration::from_secs(300),
             defect: None,
         }
     }
@@ -118,11 +124,21 @@ pub enum Defect {
     WritesWithoutFlush,
     /// The leader epoch stays over a restart.
     KeepsLeaderEpoch,
+    /// Files of segments are removed before the entry that moves the log start is durable.
+    UnlinksBeforeEntry,
+    /// Recovery forgets where logs start.
+    ForgetsLogStart,
+    /// The log start moves when its entry is appended, not when it is durable.
+    ShowsLogStartEarly,
+    /// The log starts a segment later than it should.
+    DeletesTooMuch,
+    /// Records expire by a wall clock that has just jumped.
+    BelievesAnyClock,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::AnswersBeforeDurable,
         Self::ReadsBeforeDurable,
         Self::AppendsRepetitions,
@@ -133,6 +149,11 @@ impl Defect {
         Self::ForgetsProducers,
         Self::WritesWithoutFlush,
         Self::KeepsLeaderEpoch,
+        Self::UnlinksBeforeEntry,
+        Self::ForgetsLogStart,
+        Self::ShowsLogStartEarly,
+        Self::DeletesTooMuch,
+        Self::BelievesAnyClock,
     ];
 }
 
@@ -169,10 +190,14 @@ pub(super) struct State {
     cache: Cache,
     /// Logs whose topic is deleted, until their directories may go.
     deletions: VecDeque<(Ticket, Log)>,
+    /// Files of segments that went, until they are removed.
+    removals: Removals,
     due: VecDeque<Due>,
     backlog: VecDeque<Part>,
     /// The broker's own entries whose durability somebody waits for.
     control_waiters: Vec<(Ticket, Rc<Signal>)>,
+    /// Entries of the broker's own that wait for room in the journal.
+    room_waiters: Vec<Rc<Signal>>,
     committed_scratch: Vec<CommittedBlock>,
     producer_ids: std::ops::Range<i64>,
     /// Nothing is appended any more.
@@ -205,6 +230,8 @@ struct Inner {
     /// On core 0.
     metadata: Option<metadata::Metadata>,
     finished: Signal,
+    /// At a clean stop: no file waits for its removal any more.
+    removed: Signal,
     defect: Option<Defect>,
 }
 
@@ -256,9 +283,11 @@ impl Shard {
             replicas,
             cache: Cache::new(options.cache_bytes),
             deletions: VecDeque::new(),
+            removals: Removals::default(),
             due: VecDeque::new(),
             backlog: VecDeque::new(),
             control_waiters: Vec::new(),
+            room_waiters: Vec::new(),
             committed_scratch: Vec::new(),
             producer_ids: 0..0,
             finishing: false,
@@ -282,8 +311,10 @@ impl Shard {
             on_failure,
             metadata: booted.map(|booted| booted.metadata.clone()),
             finished: Signal::default(),
+            removed: Signal::default(),
             defect: options.defect,
         }));
+        shard.with(State::retire_all);
         shard.spawn_lanes(requests, replies);
         shard.spawn_tasks(checkpoints);
         if let Some(metadata) = &shard.0.metadata {
@@ -435,7 +466,7 @@ impl Shard {
                 self.take_image(image, &events);
                 Answer::Done
             }
-            waits @ (Ask::Read(_) | Ask::ListOffset { .. } | Ask::Command(_)) => {
+            waits @ (Ask::Read(_) | Ask::ListOffset { .. } | Ask::DeleteRecords { .. } | Ask::Command(_)) => {
                 let shard = self.clone();
                 self.io().spawn(async move {
                     let answer = shard.answer_later(waits).await;
@@ -453,6 +484,7 @@ impl Shard {
             Ask::ListOffset { log, spec, current_epoch } => {
                 Answer::ListedOffset(self.list_offset_here(log, spec, current_epoch).await)
             }
+            Ask::DeleteRecords { log, up_to } => Answer::DeletedRecords(self.delete_records_here(log, up_to).await),
             Ask::Command(command) => Answer::Command(Box::new(self.command(command).await)),
             other => unreachable!("{other:?} is answered at once"),
         }

@@ -139,6 +139,10 @@ impl Shard {
         let max_bytes = fetch.max_bytes as usize;
         let read = self.0.drive.read(self, fetch.log, fetch.offset, max_bytes, *at_least_one, bounds.up_to).await;
         let slices = read.map_err(|error| self.unreadable(fetch.log, &error))?;
+        if slices.is_empty() {
+            // The log start may have moved beyond the offset meanwhile.
+            self.with(|state| check(state.replicas.get(&fetch.log).ok_or(ReadError::NoSuchLog)?, fetch))?;
+        }
         Ok(ReadDone { marks: marks(&bounds), slices })
     }
 

@@ -19,7 +19,9 @@ use bytes::Bytes;
 use super::metadata::{self, Metadata, spec};
 use super::read::joined;
 use super::{CommandError, Defect, Options};
-use crate::base::{Incarnation, JournalId, LeaderEpoch, LogId, Map, NodeId, PartitionIndex, Timestamp, TopicId};
+use crate::base::{
+    Incarnation, JournalId, LeaderEpoch, LogId, Map, NodeId, Offset, PartitionIndex, Timestamp, TopicId,
+};
 use crate::cluster::{
     self, BrokerStarted, Command, Endpoint, EntryId, Image, LogState, METADATA_VERSION, METADATA_VERSION_LEVEL,
     Membership, TopicSettings, placement,
@@ -454,10 +456,15 @@ impl<'a> Recovery<'a> {
         touched.sort();
         touched.dedup();
         touched.retain(|log| newest(log, states));
+        let mut starts: Map<LogId, Offset> = Map::default();
+        for entry in journal.entries.iter().filter(|entry| self.moves_log_start(entry)) {
+            let start = starts.entry(entry.head.log).or_insert(entry.head.first);
+            *start = entry.head.first.max(*start);
+        }
         let mut logs = Vec::new();
         for log in touched {
             let state = states.get(&log).map(|(_, state)| state.clone());
-            if self.take_in(journal, log, state)? {
+            if self.take_in(journal, log, state, starts.get(&log).copied())? {
                 logs.push(log);
             }
         }
@@ -477,8 +484,18 @@ impl<'a> Recovery<'a> {
         Ok(())
     }
 
-    /// Makes a log ready for recovery. `false`: it was deleted.
-    fn take_in(&self, journal: &Found, id: LogId, state: Option<Bytes>) -> Result<bool, BootError> {
+    fn moves_log_start(&self, entry: &journal::Committed) -> bool {
+        entry.head.kind == Kind::LogStart && self.defect != Some(Defect::ForgetsLogStart)
+    }
+
+    /// Makes a log ready for recovery. `false`: it was deleted. `start` is where the journal says that it begins.
+    fn take_in(
+        &self,
+        journal: &Found,
+        id: LogId,
+        state: Option<Bytes>,
+        start: Option<Offset>,
+    ) -> Result<bool, BootError> {
         let (topic, index) = match self.image.log_state(id) {
             LogState::Live(topic, index) => (topic, index),
             LogState::Deleted => return Ok(false),
@@ -488,8 +505,12 @@ impl<'a> Recovery<'a> {
                 return Err(BootError::Inconsistent { dir: journal.dir.clone(), found });
             }
         };
-        let recovered = restore(spec(&topic, index, self.topics, self.defaults), state.as_ref())
+        let mut recovered = restore(spec(&topic, index, self.topics, self.defaults), state.as_ref())
             .map_err(|found| BootError::Inconsistent { dir: journal.dir.clone(), found })?;
+        // Before any file is looked at: what lies below may be gone.
+        let start = start.unwrap_or_default().max(recovered.log.log_start());
+        recovered.log.recover_log_start(start);
+        tracing::debug!(log = id.0, log_start = start.0, drained = recovered.log.drained().0, "a log is recovered");
         self.host.0.borrow_mut().insert(id, recovered);
         Ok(true)
     }
@@ -530,14 +551,15 @@ impl<'a> Recovery<'a> {
 
     /// The second pass: pushes what survives, and only that.
     fn replay(&self, journal: &Found, summary: &mut BootSummary) -> Result<(), BootError> {
-        let known = |log: LogId| {
-            self.host
-                .0
-                .borrow()
-                .get(&log)
-                .map(|recovered| Known { drained: recovered.log.drained(), log_start: recovered.log.log_start() })
-        };
+        let known =
+            |log: LogId| self.host.0.borrow().get(&log).map(|recovered| Known { drained: recovered.log.drained() });
         for entry in survivors(journal.entries.clone(), known) {
+            if self.moves_log_start(&entry) {
+                let mut logs = self.host.0.borrow_mut();
+                let recovered = logs.get_mut(&entry.head.log).expect("a survivor's log is known");
+                recovered.partition.replay_log_start(entry.head.first);
+                continue;
+            }
             if entry.head.kind != Kind::Append || self.defect == Some(Defect::RecoversSegmentsOnly) {
                 continue;
             }
@@ -546,7 +568,7 @@ impl<'a> Recovery<'a> {
             let whole = joined(&entry.payload);
             let batch = record::batches(&whole).next().filter(|batch| batch.crc_holds());
             let batch = batch.ok_or_else(|| self.unreadable(journal, "a record batch"))?;
-            let expected = recovered.log.end().max(recovered.log.log_start());
+            let expected = recovered.log.end();
             if entry.head.first > expected {
                 let found = format!(
                     "log {} goes on at offset {}, and nothing holds what stood from {expected} on",

@@ -72,6 +72,8 @@ impl Shard {
         self.io().spawn(self.clone().grow());
         self.io().spawn(self.clone().publish_when_idle());
         self.io().spawn(self.clone().expire_producers());
+        self.io().spawn(self.clone().retain());
+        self.io().spawn(self.clone().remove_files());
     }
 
     /// Waits until `ticket` is due.
@@ -96,6 +98,7 @@ impl Shard {
         self.begin_stop();
         self.with(|state| {
             state.finishing = true;
+            state.room_waiters.drain(..).for_each(|signal| signal.fire());
             state.drain_wake.notify();
         });
         self.0.finished.fired().await;
@@ -202,13 +205,16 @@ impl Shard {
     /// Drains every log, flushes once for all, writes a checkpoint, and recycles the journal files that nothing needs any more.
     async fn pass(&self, checkpoints: &mut CheckpointWriter) -> Result<(), StorageError> {
         self.delete_logs().await?;
+        self.end_dead_segments().await?;
         if !self.with(|state| state.wants_draining()) {
             return Ok(());
         }
         let logs = self.with(|state| {
             // Each of them may want to put its last page into the journal again.
             state.journal.set_reserve((state.replicas.len() * (PAGE_BYTES + 512)) as u64);
-            state.logs_in_journal()
+            let logs = state.logs_in_journal();
+            logs.iter().for_each(|log| state.refresh_options(*log));
+            logs
         });
         if self.0.defect != Some(Defect::RecyclesTooMuch) {
             self.0.drive.drain_all(self, &logs).await?;
@@ -219,7 +225,20 @@ impl Shard {
             return self.0.drive.flush(self, &logs).await.map(drop);
         }
         self.0.drive.flush(self, &logs).await?;
+        self.with(|state| logs.iter().for_each(|log| state.retire(*log)));
         self.checkpoint(checkpoints).await
+    }
+
+    /// Seals and flushes active segments of which nothing can be read any more, and lets go of them.
+    async fn end_dead_segments(&self) -> Result<(), StorageError> {
+        let logs = self.with(|state| state.logs_with_dead_segment());
+        if logs.is_empty() {
+            return Ok(());
+        }
+        self.0.drive.end_dead(self, &logs).await?;
+        self.0.drive.flush(self, &logs).await?;
+        self.with(|state| logs.iter().for_each(|log| state.retire(*log)));
+        Ok(())
     }
 
     async fn checkpoint(&self, checkpoints: &mut CheckpointWriter) -> Result<(), StorageError> {
@@ -262,9 +281,19 @@ impl Shard {
         let newest = self.with(|state| state.journal.newest());
         self.durable(newest).await;
         self.delete_logs().await?;
-        let logs: Vec<_> = self.with(|state| state.replicas.keys().copied().collect());
+        let logs: Vec<_> = self.with(|state| {
+            let logs: Vec<_> = state.replicas.keys().copied().collect();
+            logs.iter().for_each(|log| state.refresh_options(*log));
+            logs
+        });
         self.0.drive.drain_all(self, &logs).await?;
         self.0.drive.close(self, &logs).await?;
+        // Before the checkpoint: after a clean stop nobody looks for files that were to be removed.
+        self.with(|state| {
+            state.retire_all();
+            state.removals.close();
+        });
+        self.0.removed.fired().await;
         let newest = self.with(|state| state.journal.newest());
         self.durable(newest).await;
         let seal = self.with(|state| Seal {
@@ -290,7 +319,8 @@ impl Shard {
 impl State {
     /// Half of the journal is used, or somebody waits for room in it.
     fn wants_draining(&self) -> bool {
-        !self.backlog.is_empty() || self.journal.used_bytes() * 2 >= self.journal.capacity()
+        let somebody_waits = !self.backlog.is_empty() || !self.room_waiters.is_empty();
+        somebody_waits || self.journal.used_bytes() * 2 >= self.journal.capacity()
     }
 
     /// The log that has waited longest since it had [`DRAIN_AHEAD_BYTES`] to drain, and its end. `None`: none has, or something else is due.

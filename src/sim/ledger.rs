@@ -21,13 +21,66 @@ pub(super) struct Ledger {
     pub retried: u64,
     /// Batches that a reader saw.
     pub read: u64,
+    /// Deletions that were answered.
+    pub deletions: u64,
+    /// Times that a reader found its offset deleted.
+    pub skipped: u64,
+    /// Partitions of which records expired that nobody had asked to delete.
+    pub expired: u64,
     broken: Option<String>,
+}
+
+/// What was acknowledged at an offset.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Acknowledged {
+    pub send: Send,
+    /// Its last offset.
+    pub last: i64,
+    /// The largest timestamp of its records.
+    pub timestamp: i64,
+}
+
+/// By what rule records may go without being asked to.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) enum Expiry {
+    /// None.
+    #[default]
+    Never,
+    /// Older than so many milliseconds.
+    Ms(i64),
+    /// So many bytes are kept.
+    Bytes(u64),
+}
+
+/// A batch as it stands in the log at the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Found {
+    pub base: i64,
+    pub last: i64,
+    pub bytes: u64,
+    pub send: Send,
+}
+
+/// Everything of a partition, as it is read at the end.
+pub(super) struct Read {
+    /// The log start that was shown before.
+    pub shown: i64,
+    /// Where it starts.
+    pub start: i64,
+    /// Its batches from there on.
+    pub batches: Vec<Found>,
 }
 
 #[derive(Default, Clone)]
 struct PartitionLedger {
     /// By offset.
-    acknowledged: BTreeMap<i64, Send>,
+    acknowledged: BTreeMap<i64, Acknowledged>,
+    /// Below this offset somebody wanted the records deleted.
+    asked: i64,
+    /// An order to delete up to the high watermark is under way: up to where, nobody knows.
+    asked_for_all: bool,
+    /// The highest log start that a deletion was answered with.
+    deleted: i64,
     /// By base offset: last offset, epoch and checksum of the records.
     seen: BTreeMap<i64, (i64, i32, u32)>,
     high: i64,
@@ -49,14 +102,43 @@ impl Ledger {
         self.broken.get_or_insert(rule);
     }
 
-    pub(super) fn acknowledge(&mut self, partition: usize, offset: i64, send: Send) {
+    pub(super) fn acknowledge(&mut self, partition: usize, offset: i64, what: Acknowledged) {
         self.acknowledged += 1;
-        if let Some(other) = self.partitions[partition].acknowledged.insert(offset, send)
-            && other != send
+        if let Some(other) = self.partitions[partition].acknowledged.insert(offset, what)
+            && other != what
         {
             self.break_rule(format!(
-                "partition {partition} offset {offset} was acknowledged to {other:?} and {send:?}"
+                "partition {partition} offset {offset} was acknowledged to {other:?} and {what:?}"
             ));
+        }
+    }
+
+    /// Somebody is about to delete the records below `up_to`; -1: all.
+    pub(super) fn ask_to_delete(&mut self, partition: usize, up_to: i64) {
+        let known = &mut self.partitions[partition];
+        known.asked = known.asked.max(up_to);
+        known.asked_for_all |= up_to < 0;
+    }
+
+    /// The answer to it.
+    pub(super) fn deleted(&mut self, partition: usize, up_to: i64, start: i64) {
+        self.deletions += 1;
+        let known = &mut self.partitions[partition];
+        if up_to < 0 {
+            known.asked_for_all = false;
+            known.asked = known.asked.max(start);
+        }
+        known.deleted = known.deleted.max(start);
+        if start < up_to {
+            self.break_rule(format!("partition {partition}: deleted up to {up_to}, and the log starts at {start}"));
+        }
+    }
+
+    /// A fetch from `from` was refused as out of range, and the log starts at `start` now.
+    pub(super) fn out_of_range(&mut self, partition: usize, from: i64, start: i64) {
+        self.skipped += 1;
+        if start <= from {
+            self.break_rule(format!("partition {partition}: {from} is out of range, and the log starts at {start}"));
         }
     }
 
@@ -108,33 +190,72 @@ impl Ledger {
         next
     }
 
-    /// Everything of a partition, read at the end: what was acknowledged is there once, at its offset; what was not, at most once.
-    pub(super) fn settle(&mut self, partition: usize, batches: &[(i64, i64, Send)]) {
+    /// Everything of a partition from its start on, read at the end: what was acknowledged is there once, at its offset; what was not, at most once; and what
+    /// is below the start was to go. `now` is the wall clock.
+    pub(super) fn settle(&mut self, partition: usize, read: &Read, expiry: Expiry, now: i64) {
+        let Read { shown, start, batches } = read;
+        let (shown, start) = (*shown, *start);
         let mut sends: BTreeMap<Send, i64> = BTreeMap::new();
-        let mut end = 0;
-        for (base, last, send) in batches {
+        let mut end = start;
+        for Found { base, last, send, .. } in batches {
             if let Some(other) = sends.insert(*send, *base) {
                 self.break_rule(format!("partition {partition}: {send:?} stands at {other} and at {base}"));
             }
-            if *base != end {
+            let follows = if end == start { (*base..=*last).contains(&start) } else { *base == end };
+            if !follows {
                 self.break_rule(format!("partition {partition}: offset {base} follows {end}"));
             }
             end = last + 1;
         }
-        for (offset, send) in self.partitions[partition].acknowledged.clone() {
-            if sends.get(&send) != Some(&offset) {
+        if start < shown {
+            self.break_rule(format!(
+                "partition {partition}: the log starts at {start}, and was said to start at {shown}"
+            ));
+        }
+        self.settle_start(partition, start, batches, expiry, now);
+        for (offset, Acknowledged { send, last, .. }) in self.partitions[partition].acknowledged.clone() {
+            if last >= start && sends.get(&send) != Some(&offset) {
                 let found = sends.get(&send);
                 self.break_rule(format!(
                     "partition {partition}: {send:?} was acknowledged at {offset}, and is at {found:?} of {end}"
                 ));
             }
         }
-        for base in self.partitions[partition].seen.keys().copied().collect::<Vec<_>>() {
-            if !batches.iter().any(|(there, ..)| *there == base) {
+        for (base, (last, ..)) in self.partitions[partition].seen.clone() {
+            if last >= start && !batches.iter().any(|found| found.base == base) {
                 self.break_rule(format!(
                     "partition {partition}: a batch was read at {base} and is gone; the log ends at {end}"
                 ));
             }
+        }
+    }
+
+    /// The log start that was shown so far.
+    pub(super) fn shown_start(&self, partition: usize) -> i64 {
+        let known = &self.partitions[partition];
+        known.deleted.max(known.log_start)
+    }
+
+    /// The log start has not gone further than it should.
+    fn settle_start(&mut self, partition: usize, start: i64, batches: &[Found], expiry: Expiry, now: i64) {
+        let known = &self.partitions[partition];
+        let asked = known.asked;
+        if start <= asked || known.asked_for_all {
+            return;
+        }
+        let kept: u64 = batches.iter().map(|found| found.bytes).sum();
+        let gone = known.acknowledged.values().filter(|what| (asked..start).contains(&what.last));
+        let too_young = gone.into_iter().find(|what| match expiry {
+            Expiry::Never => true,
+            Expiry::Ms(ms) => what.timestamp + ms >= now,
+            Expiry::Bytes(bytes) => kept < bytes,
+        });
+        let (too_young, expired) = (too_young.copied(), expiry != Expiry::Never);
+        self.expired += u64::from(expired);
+        if let Some(what) = too_young {
+            self.break_rule(format!(
+                "partition {partition}: the log starts at {start}, deletions were asked for up to {asked}, {what:?} had to stay by {expiry:?} at {now}, and {kept} bytes are left"
+            ));
         }
     }
 }

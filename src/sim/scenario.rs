@@ -10,16 +10,16 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::client::{Client, Gone};
-use super::ledger::{Ledger, Send};
-use crate::base::{NodeId, ProducerEpoch, ProducerId, TopicId};
+use super::ledger::{Acknowledged, Expiry, Found, Ledger, Read, Send};
+use crate::base::{LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicId};
 use crate::broker;
 use crate::io::Io;
 use crate::io::sim::{Crash, Loss, Process, Random, World, WorldOptions};
 use crate::node::{self, Listen, Seat};
-use crate::protocol::messages::{create_topics, fetch, init_producer_id, metadata, produce};
+use crate::protocol::messages::{create_topics, fetch, init_producer_id, list_offsets, metadata, produce};
 use crate::protocol::{ApiKey, ErrorCode, Records};
 use crate::record::{Builder, NewRecord, records};
-use crate::shard::{self, Defect, Layout};
+use crate::shard::{self, Defect, HIGH_WATERMARK, Layout, OffsetSpec, Shard};
 
 /// What happened, so that a run in which nothing happened can be told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -38,6 +38,12 @@ pub struct Story {
     pub recovered: u64,
     /// Journal files that were recycled is told by segments: batches that stood in segments before the last crash.
     pub drained: u64,
+    /// Deletions of records that were answered.
+    pub deletions: u64,
+    /// Times that a reader found its offset deleted.
+    pub skipped: u64,
+    /// Partitions of which records expired.
+    pub expired: u64,
     /// The same for the same seed.
     pub trace: u64,
 }
@@ -47,6 +53,7 @@ const PARTITIONS: usize = 3;
 const PRODUCERS: u32 = 3;
 const SENDS: u32 = 30;
 const PATIENCE: Duration = Duration::from_secs(120);
+const YEAR_MS: i64 = 366 * 24 * 60 * 60 * 1000;
 
 /// Tells the story of `seed`. `Err` is the rule that was broken.
 pub fn tell(seed: u64, defect: Option<Defect>) -> Result<Story, String> {
@@ -58,6 +65,7 @@ pub fn tell(seed: u64, defect: Option<Defect>) -> Result<Story, String> {
     let crashes = stage.chance.between(1, 3);
     for _ in 0..crashes {
         stage.let_work();
+        stage.jump_clock();
         stage.bring_down();
         stage.start();
         if stage.chance.one_in(4) {
@@ -72,11 +80,60 @@ pub fn tell(seed: u64, defect: Option<Defect>) -> Result<Story, String> {
     stage.finish()
 }
 
+/// Whether records go in this story, and how. A stream of chance of its own, so that the other stories stay as they were.
+#[derive(Clone)]
+struct Plot {
+    /// Somebody deletes records.
+    deletes: bool,
+    expiry: Expiry,
+    /// Milliseconds, of the topic and of the broker.
+    segment_ms: u64,
+    file_delete_delay_ms: u64,
+    check_interval_ms: u64,
+}
+
+impl Plot {
+    fn of(world: &World) -> Option<Self> {
+        let mut chance = world.random("deletions");
+        if chance.one_in(2) {
+            return None;
+        }
+        let expiry = match chance.below(4) {
+            0 => Expiry::Ms(chance.between(20, 150) as i64),
+            1 => Expiry::Bytes(chance.between(5_000, 60_000)),
+            _ => Expiry::Never,
+        };
+        Some(Self {
+            deletes: expiry == Expiry::Never || chance.one_in(2),
+            expiry,
+            segment_ms: chance.between(1, 20),
+            file_delete_delay_ms: chance.between(0, 30),
+            check_interval_ms: chance.between(2, 40),
+        })
+    }
+
+    /// The topic's configurations.
+    fn configs(&self) -> Vec<(&'static str, String)> {
+        let mut configs = vec![
+            ("segment.ms", self.segment_ms.to_string()),
+            ("file.delete.delay.ms", self.file_delete_delay_ms.to_string()),
+        ];
+        match self.expiry {
+            Expiry::Never => {}
+            Expiry::Ms(ms) => configs.push(("retention.ms", ms.to_string())),
+            Expiry::Bytes(bytes) => configs.push(("retention.bytes", bytes.to_string())),
+        }
+        configs
+    }
+}
+
 struct Stage<'a> {
     world: &'a World,
+    plot: Option<Plot>,
     broker: Process,
     clients: Process,
     chance: Random,
+    deletions: Random,
     defect: Option<Defect>,
     ledger: Rc<RefCell<Ledger>>,
     working: Rc<Cell<u32>>,
@@ -93,6 +150,8 @@ impl<'a> Stage<'a> {
     fn new(world: &'a World, defect: Option<Defect>) -> Self {
         Self {
             world,
+            plot: Plot::of(world),
+            deletions: world.random("what is deleted"),
             broker: world.process("broker"),
             clients: world.process("clients"),
             chance: world.random("story"),
@@ -116,15 +175,24 @@ impl<'a> Stage<'a> {
         });
         let seats: Rc<RefCell<Vec<Option<Seat>>>> = Rc::new(RefCell::new(seats.into_iter().map(Some).collect()));
         let announced = Rc::new(announced);
+        let deletes = self.plot.as_ref().is_some_and(|plot| plot.deletes);
+        let deleting = deletes.then(|| (self.deletions.next_u64(), self.ledger.clone(), self.working.clone()));
         self.world.start(self.broker, cores, move |io: Io| {
             let seat = seats.borrow_mut()[usize::from(io.shard().0)].take().expect("a core takes its seat once");
             let (options, heard, failures, announced) =
                 (options.clone(), heard.clone(), failures.clone(), announced.clone());
+            let deleting = deleting.clone().filter(|_| io.shard().0 == 0);
             async move {
                 if io.shard().0 == 0 {
                     io.spawn(hear(io.clone(), announced.clone(), heard, failures.clone()));
                 }
-                node::core(io, seat, options).await;
+                let ready = |shard: &Shard| {
+                    if let Some((seed, ledger, working)) = deleting {
+                        let chance = Random::new(seed, "deletions");
+                        shard.io().spawn(delete_on(shard.clone(), chance, ledger, working));
+                    }
+                };
+                node::core_seen(io, seat, options, ready).await;
                 // A start that fails ends the core, and who listened on it.
                 if let Ok(Err(error)) = announced.try_recv() {
                     failures.borrow_mut().push(does_not_start(&error));
@@ -155,6 +223,9 @@ impl<'a> Stage<'a> {
                 journal_depth: self.chance.between(1, 4) as usize,
                 journal_block_bytes: block_bytes,
                 journal_threshold: 8 << 10,
+                retention_check_interval: Duration::from_millis(
+                    self.plot.as_ref().map_or(300_000, |plot| plot.check_interval_ms),
+                ),
                 defect: self.defect,
                 ..shard::Options::default()
             },
@@ -166,12 +237,18 @@ impl<'a> Stage<'a> {
     }
 
     fn make_topic(&mut self) -> Result<(), String> {
-        let made = self.world.run(self.clients, async |io| {
+        let configs = self.plot.as_ref().map(Plot::configs).unwrap_or_default();
+        let made = self.world.run(self.clients, async move |io| {
+            let configs = configs.iter().map(|(name, value)| create_topics::CreatableTopicConfig {
+                name: (*name).into(),
+                value: Some(value.as_str().into()),
+            });
             let request = create_topics::CreateTopicsRequest {
                 topics: vec![create_topics::CreatableTopic {
                     name: TOPIC.into(),
                     num_partitions: PARTITIONS as i32,
                     replication_factor: 1,
+                    configs: configs.collect(),
                     ..Default::default()
                 }],
                 ..Default::default()
@@ -196,6 +273,7 @@ impl<'a> Stage<'a> {
 
     fn begin_work(&mut self) {
         let (ledger, working) = (self.ledger.clone(), self.working.clone());
+        let may_delete = self.plot.is_some();
         let seeds: Vec<u64> = (0..=PRODUCERS).map(|_| self.chance.next_u64()).collect();
         self.world.start(self.clients, 1, move |io: Io| {
             for producer in 0..PRODUCERS {
@@ -207,7 +285,7 @@ impl<'a> Stage<'a> {
                     working.set(working.get() - 1);
                 });
             }
-            io.spawn(read_on(io.clone(), ledger.clone()));
+            io.spawn(read_on(io.clone(), ledger.clone(), may_delete));
             async move { std::future::pending().await }
         });
     }
@@ -218,6 +296,16 @@ impl<'a> Stage<'a> {
         self.world.run_until(time, || ledger.borrow().broken().is_some() || working.get() == 0);
     }
 
+    /// Where records expire by their age, the broker's clock may be wrong for less than the time between two looks at them.
+    fn jump_clock(&mut self) {
+        let Some(Plot { expiry: Expiry::Ms(_), check_interval_ms, .. }) = self.plot else { return };
+        if self.deletions.one_in(2) {
+            self.world.jump_clock(self.broker, YEAR_MS);
+            self.world.run_for(Duration::from_micros(check_interval_ms * 900));
+            self.world.jump_clock(self.broker, -YEAR_MS);
+        }
+    }
+
     fn bring_down(&mut self) {
         let how = match self.chance.below(6) {
             0 => Crash::Kill,
@@ -225,6 +313,7 @@ impl<'a> Stage<'a> {
             2 => Crash::PowerCut(Loss::Nothing),
             _ => Crash::PowerCut(Loss::Random),
         };
+        tracing::debug!(?how, "the broker is brought down");
         self.world.crash(self.broker, how);
         self.story.crashes += 1;
         if self.chance.one_in(2) {
@@ -271,11 +360,22 @@ impl<'a> Stage<'a> {
             self.start();
             self.check_epochs()?;
         }
+        let expiry = self.plot.as_ref().map_or(Expiry::Never, |plot| plot.expiry);
+        if self.plot.is_some() {
+            // Somebody may still delete, and something expire.
+            self.world.run_for(Duration::from_millis(self.deletions.between(0, 200)));
+        }
         let observer = self.world.process("observer");
         for partition in 0..PARTITIONS {
-            let batches = self.world.run(observer, async move |io| read_everything(&io, partition).await);
-            let batches = batches.map_err(|why| format!("partition {partition} cannot be read to its end: {why}"))?;
-            self.ledger.borrow_mut().settle(partition, &batches);
+            let may_delete = self.plot.is_some();
+            let shown = self.ledger.borrow().shown_start(partition);
+            let read = self.world.run(observer, async move |io| {
+                let read = read_everything(&io, partition, may_delete).await;
+                read.map(|(start, batches)| (start, batches, io.wall_clock().0))
+            });
+            let (start, batches, now) =
+                read.map_err(|why| format!("partition {partition} cannot be read to its end: {why}"))?;
+            self.ledger.borrow_mut().settle(partition, &Read { shown, start, batches }, expiry, now);
         }
         self.verdict()?;
         let ledger = self.ledger.borrow();
@@ -285,6 +385,9 @@ impl<'a> Stage<'a> {
             acknowledged: ledger.acknowledged,
             retried: ledger.retried,
             read: ledger.read,
+            deletions: ledger.deletions,
+            skipped: ledger.skipped,
+            expired: ledger.expired,
             lost: counts.lost + counts.torn,
             recovered,
             trace: self.world.trace_hash(),
@@ -358,8 +461,8 @@ async fn produce_all(io: Io, producer: u32, mut chance: Random, ledger: Rc<RefCe
         let bytes = if chance.one_in(10) { chance.between(8_000, 14_000) } else { chance.between(0, 3_000) } as usize;
         let value = payload(send, bytes);
         let mut batch = Builder::new().producer(ProducerId(id), ProducerEpoch(0), sequences[partition]);
+        let timestamp = io.wall_clock();
         for _ in 0..count {
-            let timestamp = io.wall_clock();
             batch.push(NewRecord { timestamp, key: None, value: Some(&value), headers: &[] });
         }
         let batch = batch.build();
@@ -367,7 +470,9 @@ async fn produce_all(io: Io, producer: u32, mut chance: Random, ledger: Rc<RefCe
         loop {
             match produce_one(&io, &mut client, partition, batch.clone()).await {
                 Ok((0, offset)) => {
-                    ledger.borrow_mut().acknowledge(partition, offset, send);
+                    let last = offset + i64::from(count) - 1;
+                    let what = Acknowledged { send, last, timestamp: timestamp.0 };
+                    ledger.borrow_mut().acknowledge(partition, offset, what);
                     break;
                 }
                 Ok((code, _)) if may_try_again(code) => {}
@@ -464,8 +569,57 @@ async fn fetch_one(
     Ok((part.error_code, part.high_watermark, part.log_start_offset, part.records.into_bytes()))
 }
 
-/// Reads all partitions in turn, for ever.
-async fn read_on(io: Io, ledger: Rc<RefCell<Ledger>>) {
+/// Deletes records now and then, as long as somebody produces. Runs inside the broker, on its first core.
+async fn delete_on(shard: Shard, mut chance: Random, ledger: Rc<RefCell<Ledger>>, working: Rc<Cell<u32>>) {
+    while working.get() > 0 {
+        shard.io().sleep(Duration::from_micros(chance.between(50, 3_000))).await;
+        let partition = chance.below(PARTITIONS as u64) as usize;
+        let image = shard.image();
+        let topic = image.topic(TOPIC).and_then(|topic| topic.partition(PartitionIndex(partition as i32)));
+        let Some(log) = topic.map(|partition| partition.log_id) else { continue };
+        let latest = OffsetSpec::Latest { read_committed: false };
+        let Ok(high) = shard.list_offset(log, latest, LeaderEpoch::NONE).await else { continue };
+        let high = high.offset.0;
+        let up_to = match chance.below(8) {
+            0 => HIGH_WATERMARK.0,
+            1 => high,
+            2 => high + 1_000_000,
+            _ => chance.between(high as u64 / 2, high as u64) as i64,
+        };
+        if up_to <= high {
+            ledger.borrow_mut().ask_to_delete(partition, up_to);
+        }
+        match shard.delete_records(log, Offset(up_to)).await {
+            Ok(start) => ledger.borrow_mut().deleted(partition, up_to, start.0),
+            Err(_) if up_to > high => {}
+            Err(refused) => {
+                let rule = format!("partition {partition}: {up_to} cannot be deleted: {refused:?}");
+                return ledger.borrow_mut().break_rule(rule);
+            }
+        }
+    }
+}
+
+/// The first offset of a partition.
+async fn earliest(io: &Io, client: &mut Option<Client>, partition: usize) -> Result<i64, Gone> {
+    let client = connected(io, client).await?;
+    let partitions = vec![list_offsets::ListOffsetsPartition {
+        partition_index: partition as i32,
+        timestamp: -2,
+        ..Default::default()
+    }];
+    let request = list_offsets::ListOffsetsRequest {
+        replica_id: -1,
+        topics: vec![list_offsets::ListOffsetsTopic { name: TOPIC.into(), partitions }],
+        ..Default::default()
+    };
+    let answer: list_offsets::ListOffsetsResponse = client.call(ApiKey::ListOffsets, 5, &request).await?;
+    let answer = &answer.topics[0].partitions[0];
+    if answer.error_code == 0 { Ok(answer.offset) } else { Err(Gone) }
+}
+
+/// Reads all partitions in turn, for ever. With `may_delete` an offset may be out of range: then it goes on where the log starts.
+async fn read_on(io: Io, ledger: Rc<RefCell<Ledger>>, may_delete: bool) {
     let (mut client, mut next) = (None, [0; PARTITIONS]);
     loop {
         for (partition, next) in next.iter_mut().enumerate() {
@@ -476,6 +630,15 @@ async fn read_on(io: Io, ledger: Rc<RefCell<Ledger>>) {
                     *next = ledger.saw(partition, &bytes, *next);
                 }
                 Ok((code, ..)) if may_try_again(code) => reconnect_later(&io, &mut client).await,
+                Ok((code, ..)) if may_delete && code == ErrorCode::OffsetOutOfRange.code() => {
+                    match earliest(&io, &mut client, partition).await {
+                        Ok(start) => {
+                            ledger.borrow_mut().out_of_range(partition, *next, start);
+                            *next = start;
+                        }
+                        Err(Gone) => reconnect_later(&io, &mut client).await,
+                    }
+                }
                 Ok((code, high, ..)) => {
                     let rule = format!(
                         "a fetch of partition {partition} from {next} failed with {code}; high watermark {high}"
@@ -488,19 +651,36 @@ async fn read_on(io: Io, ledger: Rc<RefCell<Ledger>>) {
     }
 }
 
-/// Every batch of a partition: base offset, last offset, and whose it is.
-async fn read_everything(io: &Io, partition: usize) -> Result<Vec<(i64, i64, Send)>, String> {
-    let (mut client, mut next, mut found) = (None, 0, Vec::new());
+/// Where a partition starts, and every batch from there on.
+async fn read_everything(io: &Io, partition: usize, may_delete: bool) -> Result<(i64, Vec<Found>), String> {
+    let (mut client, mut begin, mut next, mut found) = (None, None, 0, Vec::new());
     for _ in 0..10_000 {
+        let start = match begin {
+            Some(start) => start,
+            None => match earliest(io, &mut client, partition).await {
+                Ok(start) => {
+                    (begin, next, found) = (Some(start), start, Vec::new());
+                    start
+                }
+                Err(Gone) => {
+                    reconnect_later(io, &mut client).await;
+                    continue;
+                }
+            },
+        };
         let Ok((code, high, _, bytes)) = fetch_one(io, &mut client, partition, next, 0).await else {
             reconnect_later(io, &mut client).await;
             continue;
         };
+        if may_delete && code == ErrorCode::OffsetOutOfRange.code() {
+            begin = None;
+            continue;
+        }
         if code != 0 {
             return Err(format!("error {code} at offset {next}"));
         }
         if next >= high {
-            return Ok(found);
+            return Ok((start, found));
         }
         let before = next;
         for batch in crate::record::batches(&bytes) {
@@ -511,8 +691,9 @@ async fn read_everything(io: &Io, partition: usize) -> Result<Vec<(i64, i64, Sen
             if values.iter().any(|value| *value != Some(send)) {
                 return Err(format!("a mixed batch at {}", batch.base_offset()));
             }
-            found.push((batch.base_offset().0, batch.last_offset().0, send));
-            next = batch.last_offset().0 + 1;
+            let (base, last, bytes) = (batch.base_offset().0, batch.last_offset().0, batch.bytes().len() as u64);
+            found.push(Found { base, last, bytes, send });
+            next = last + 1;
         }
         if next == before {
             return Err(format!("nothing at offset {next}, although the high watermark is {high}"));

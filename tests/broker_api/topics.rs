@@ -146,7 +146,7 @@ fn topics_that_cannot_be_made_say_why() {
         (CreatableTopic { assignments: assigned(&[2]), ..topic("t-who") }, InvalidReplicaAssignment),
         (CreatableTopic { assignments: assigned(&[1]), num_partitions: 1, ..topic("t-both") }, InvalidRequest),
         (CreatableTopic { configs: config("no.such.key", Some("1")), ..topic("t-key") }, InvalidConfig),
-        (CreatableTopic { configs: config("retention.ms", Some("1")), ..topic("t-later") }, InvalidConfig),
+        (CreatableTopic { configs: config("min.compaction.lag.ms", Some("1")), ..topic("t-later") }, InvalidConfig),
         (CreatableTopic { configs: config("segment.bytes", Option::None), ..topic("t-null") }, InvalidConfig),
         (CreatableTopic { configs: config("segment.bytes", Some("x")), ..topic("t-value") }, InvalidConfig),
     ];

@@ -173,18 +173,16 @@ pub fn entries(blocks: &[Scanned]) -> Vec<Committed> {
 pub struct Known {
     /// Everything below stands in segments, flushed.
     pub drained: Offset,
-    /// Nothing below is readable.
-    pub log_start: Offset,
 }
 
-/// The first pass of replay: works out which entries survive. Superseded appends are dropped (deleted, truncated, below the log start
-/// or below the drained offset), and `known` says for each log what the checkpoint says; a log that it does not know was deleted.
+/// The first pass of replay: works out which entries survive. Superseded appends are dropped (deleted, truncated or below the drained
+/// offset), and `known` says for each log what the checkpoint says; a log that it does not know was deleted. An append below the log start
+/// survives: nobody may read its records, but its producer may send it again.
 pub fn survivors(entries: Vec<Committed>, known: impl Fn(LogId) -> Option<Known>) -> Vec<Committed> {
     /// What later entries say about earlier ones.
     struct Later {
         deleted: bool,
         end: Offset,
-        start: Offset,
     }
     let mut later: Map<LogId, Later> = Map::default();
     let mut kept: Vec<_> = entries
@@ -192,15 +190,14 @@ pub fn survivors(entries: Vec<Committed>, known: impl Fn(LogId) -> Option<Known>
         .rev()
         .filter(|entry| {
             let Some(known) = known(entry.head.log) else { return false };
-            let fresh = || Later { deleted: false, end: Offset(i64::MAX), start: known.log_start };
-            let later = later.entry(entry.head.log).or_insert_with(fresh);
+            let later = later.entry(entry.head.log).or_insert(Later { deleted: false, end: Offset(i64::MAX) });
             if later.deleted {
                 return false;
             }
             match entry.head.kind {
                 Kind::Append | Kind::AppendRef => {
-                    let useful = entry.head.last >= known.drained && entry.head.last >= later.start;
-                    useful && entry.head.first < later.end || entry.head.kind == Kind::AppendRef
+                    entry.head.last >= known.drained && entry.head.first < later.end
+                        || entry.head.kind == Kind::AppendRef
                 }
                 Kind::Deleted => {
                     later.deleted = true;
@@ -208,10 +205,6 @@ pub fn survivors(entries: Vec<Committed>, known: impl Fn(LogId) -> Option<Known>
                 }
                 Kind::Truncate => {
                     later.end = later.end.min(entry.head.first);
-                    true
-                }
-                Kind::LogStart => {
-                    later.start = later.start.max(entry.head.first);
                     true
                 }
                 _ => true,
@@ -235,7 +228,7 @@ mod tests {
 
     fn kept(entries: Vec<Committed>, drained: i64) -> Vec<(Kind, u64, i64)> {
         let known = |log: LogId| {
-            let known = Known { drained: Offset(drained), log_start: Offset(0) };
+            let known = Known { drained: Offset(drained) };
             (log.0 < 9).then_some(known)
         };
         let survivors = survivors(entries, known);
@@ -259,11 +252,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_drained_or_below_the_log_start_does_not_survive() {
+    fn what_is_drained_does_not_survive_and_what_is_below_the_log_start_does() {
         use Kind::*;
         let entries =
-            vec![entry(Append, 1, 0, 4), entry(Append, 1, 5, 9), entry(LogStart, 1, 8, 8), entry(Append, 1, 10, 10)];
-        assert_eq!(kept(entries.clone(), 5), [(Append, 1, 5), (LogStart, 1, 8), (Append, 1, 10)]);
-        assert_eq!(kept(entries, 10), [(LogStart, 1, 8), (Append, 1, 10)]);
+            vec![entry(Append, 1, 0, 4), entry(Append, 1, 5, 9), entry(LogStart, 1, 10, 10), entry(Append, 1, 10, 10)];
+        assert_eq!(kept(entries.clone(), 5), [(Append, 1, 5), (LogStart, 1, 10), (Append, 1, 10)]);
+        assert_eq!(kept(entries, 10), [(LogStart, 1, 10), (Append, 1, 10)]);
     }
 }

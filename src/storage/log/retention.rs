@@ -122,7 +122,8 @@ impl Log {
             }
             let segment = last.get_or_insert_with(|| ActiveSegment::new(batch.base, now));
             segment.take_in(&indexed(segment, batch), &self.spec.options, now, &mut entries);
-            (entries.offsets.clear(), entries.times.clear());
+            entries.offsets.clear();
+            entries.times.clear();
             next = batch.last.plus(1);
         }
         if let Some(segment) = last {
