@@ -173,4 +173,4 @@ macro_rules! message {
     (@untagged , $($span:expr)?, $version:ident) => { $crate::protocol::message!(@has $($span)?, $version) };
 }
 
-pub(in crate::protocol) use message;
+pub(crate) use message;

@@ -20,7 +20,7 @@ pub mod text; // a cheap shared string
 pub mod types; // how each type of field is read and written
 pub mod wire; // bounded reader, and the writer
 
-use message::message;
+pub(crate) use message::message;
 
 pub use api_key::ApiKey;
 pub use error_code::ErrorCode;
