@@ -125,3 +125,25 @@ const _: () = assert!(
         <= PRODUCER_STATE_BYTES_MAX,
     "a partition's state fits into its log's checkpoint"
 );
+
+/// Groups of one partition of `__consumer_offsets` at most, those without members included.
+pub const GROUPS_PER_PARTITION_MAX: usize = 100_000;
+/// Members of one group at most, whatever `group.max.size` allows.
+pub const GROUP_MEMBERS_MAX: usize = 10_000;
+/// Members of one group that were given an id and have not joined with it yet, at most.
+pub const GROUP_PENDING_MEMBERS_MAX: usize = GROUP_MEMBERS_MAX;
+/// Protocols that one member may offer.
+pub const MEMBER_PROTOCOLS_MAX: usize = 64;
+/// Bytes of all that one member says about itself when it joins: names, protocols and their metadata.
+pub const MEMBER_BYTES_MAX: usize = 1 << 20;
+/// Partitions for which one group may have committed an offset: as many as a node may have.
+pub const OFFSETS_PER_GROUP_MAX: usize = PARTITIONS_MAX;
+/// Bytes of members and offsets that the coordinator of one partition of `__consumer_offsets` holds, by default.
+pub const COORDINATOR_BYTES_MAX: usize = 64 << 20;
+/// Appends of one coordinator that may wait for the disk.
+pub const COORDINATOR_APPENDS_MAX: usize = 1024;
+/// Timers of one coordinator that are carried out together.
+pub const COORDINATOR_TIMERS_PER_TICK: usize = 1024;
+/// Groups that one step of the search for expired offsets looks at.
+pub const EXPIRY_GROUPS_PER_STEP: usize = 256;
+const _: () = assert!(MEMBER_BYTES_MAX <= COORDINATOR_BYTES_MAX && MEMBER_BYTES_MAX <= REQUEST_BYTES_MAX_SMALL);
