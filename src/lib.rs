@@ -5,6 +5,7 @@ pub mod broker;
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod coordinator;
 pub mod io;
 pub mod logs;
 pub mod net;

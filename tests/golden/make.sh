@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes wire.txt and schemas.txt anew from a directory that holds the jar of kafka-clients 4.3.1 and those of jackson.
+# Makes wire.txt, schemas.txt and consumer_offsets.txt anew from a directory that holds the jars of kafka-clients and kafka-group-coordinator
+# 4.3.1, and those that they need (jackson, kafka-coordinator-common, kafka-server-common and so on).
 #   tests/golden/make.sh JARS
 set -eu
 jars=${1:?the directory of the jars}
@@ -10,3 +11,5 @@ java -cp "$jars/*" "$here/GoldenWire.java" "$@" > "$here/wire.txt.new"
 mv "$here/wire.txt.new" "$here/wire.txt"
 python3 "$here/schemas.py" "$jars" "$@" > "$here/schemas.txt.new"
 mv "$here/schemas.txt.new" "$here/schemas.txt"
+java -cp "$jars/*" "$here/GoldenRecords.java" > "$here/consumer_offsets.txt.new"
+mv "$here/consumer_offsets.txt.new" "$here/consumer_offsets.txt"
