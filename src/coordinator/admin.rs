@@ -1,0 +1,108 @@
+//! DescribeGroups, ListGroups and DeleteGroups.
+
+use super::command::ListGroups;
+use super::error::GroupError;
+use super::group::{DEAD, Group, State};
+use super::handle::Coordinator;
+use super::line::Outbox;
+use super::offsets::View;
+use super::records::CoordinatorRecord;
+use super::reply::{DeletedGroup, DescribedGroup, DescribedMember, ListedGroup};
+use crate::base::{PartitionIndex, Set};
+use crate::protocol::Str;
+use bytes::Bytes;
+
+impl Coordinator {
+    pub(super) fn describe_groups(&self, groups: Vec<Str>) -> Vec<DescribedGroup> {
+        let described = groups.into_iter().map(|id| match self.groups.get(&id) {
+            Some(group) => group.describe(),
+            None => DescribedGroup {
+                group: id,
+                error: Some(GroupError::GroupIdNotFound),
+                state: DEAD,
+                protocol_type: Str::default(),
+                protocol: Str::default(),
+                members: Vec::new(),
+            },
+        });
+        described.collect()
+    }
+
+    pub(super) fn list_groups(&self, filter: &ListGroups) -> Vec<ListedGroup> {
+        let types_fit = filter.types.is_empty() || filter.types.iter().any(|name| name.eq_ignore_ascii_case(CLASSIC));
+        if !types_fit {
+            return Vec::new();
+        }
+        let fits = |group: &&Group| {
+            let state = group.state.name();
+            filter.states.is_empty() || filter.states.iter().any(|name| name.trim().eq_ignore_ascii_case(state))
+        };
+        let listed = self.groups.values().filter(fits).map(|group| ListedGroup {
+            group: group.id.clone(),
+            protocol_type: group.protocol_type.clone().unwrap_or_default(),
+            state: group.state.name(),
+            group_type: CLASSIC,
+        });
+        listed.collect()
+    }
+
+    pub(super) fn delete_groups(&mut self, groups: Vec<Str>, outbox: &mut Outbox) -> Vec<DeletedGroup> {
+        let mut seen = Set::default();
+        let mut results = Vec::with_capacity(groups.len());
+        for id in groups {
+            if seen.insert(id.clone()) {
+                let result = self.delete_group(&id, outbox);
+                results.push(DeletedGroup { group: id, result });
+            }
+        }
+        results
+    }
+
+    fn delete_group(&mut self, id: &Str, outbox: &mut Outbox) -> Result<(), GroupError> {
+        let group = self.groups.get(id).ok_or(GroupError::GroupIdNotFound)?;
+        if group.state != State::Empty {
+            return Err(GroupError::NonEmptyGroup);
+        }
+        // The group's own tombstone comes last: if the batch is cut and the broker crashes between, the group is there to be deleted again.
+        for (topic, partition) in self.offsets_of(id) {
+            self.delete_offset(id, &topic, partition, outbox);
+        }
+        outbox.record(CoordinatorRecord::group_tombstone(id));
+        self.remove(id);
+        Ok(())
+    }
+
+    /// The partitions for which a group has offsets.
+    fn offsets_of(&self, group: &str) -> Vec<(Str, PartitionIndex)> {
+        let Some(offsets) = self.offsets.group(group) else { return Vec::new() };
+        let all = offsets
+            .topics(View::Latest)
+            .flat_map(|topic| offsets.topic(View::Latest, topic).map(|(partition, _)| (topic.clone(), partition)));
+        all.collect()
+    }
+}
+
+impl Group {
+    fn describe(&self) -> DescribedGroup {
+        let stable = self.state == State::Stable;
+        let members = self.members().iter().map(|(id, member)| DescribedMember {
+            member_id: id.clone(),
+            group_instance_id: member.group_instance_id.clone(),
+            client_id: member.client_id.clone(),
+            client_host: member.client_host.clone(),
+            metadata: if stable { member.metadata(self.protocol_name.as_ref()) } else { Bytes::new() },
+            assignment: member.assignment.clone(),
+        });
+        DescribedGroup {
+            group: self.id.clone(),
+            error: None,
+            state: self.state.name(),
+            protocol_type: self.protocol_type.clone().unwrap_or_default(),
+            protocol: if stable { self.protocol_name.clone().unwrap_or_default() } else { Str::default() },
+            members: members.collect(),
+        }
+    }
+}
+
+/// The type of all groups here, as KIP-848 names it.
+const CLASSIC: &str = "classic";

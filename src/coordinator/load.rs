@@ -1,0 +1,115 @@
+//! A coordinator that is being loaded: the records of its partition, from the first to the last.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::command::Now;
+use super::group::{Context, Group};
+use super::handle::Coordinator;
+use super::line::{Line, Outbox};
+use super::offsets::Offsets;
+use super::options::{Options, millis};
+use super::records::{RecordFault, Replay, decode};
+use super::timers::{Timer, Timers};
+use crate::base::Map;
+use crate::protocol::Str;
+
+/// Gathers the records of a partition. Commands that come meanwhile are refused by the owner with `CoordinatorLoadInProgress`.
+#[derive(Debug)]
+pub struct Loading {
+    options: Options,
+    groups: Map<Str, Group>,
+    offsets: Offsets,
+    replayed: Replayed,
+}
+
+/// What was found while loading.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Replayed {
+    /// Records that were understood.
+    pub records: u64,
+    /// Records of kinds that this program does not have.
+    pub unknown_kinds: u64,
+    /// Records of versions that this program does not know.
+    pub unknown_versions: u64,
+    /// Records that cannot be read.
+    pub malformed: u64,
+}
+
+impl Loading {
+    /// Nothing is known yet.
+    pub fn new(options: Options) -> Self {
+        Self { options, groups: Map::default(), offsets: Offsets::default(), replayed: Replayed::default() }
+    }
+
+    /// The next record, in the order of the log, control records left out. A record that is not understood is counted and passed over; the fault is given for
+    /// the log, never to stop at: the rest of the partition is worth having.
+    pub fn replay(&mut self, key: &Bytes, value: Option<&Bytes>, now: Now) -> Result<(), RecordFault> {
+        let counted = match decode(key, value) {
+            Ok(record) => {
+                self.apply(record, now);
+                self.replayed.records += 1;
+                return Ok(());
+            }
+            Err(fault) => fault,
+        };
+        match counted {
+            RecordFault::UnknownKind(_) => self.replayed.unknown_kinds += 1,
+            RecordFault::UnknownVersion { .. } => self.replayed.unknown_versions += 1,
+            RecordFault::Malformed(_) => self.replayed.malformed += 1,
+        }
+        Err(counted)
+    }
+
+    fn apply(&mut self, record: Replay, now: Now) {
+        match record {
+            Replay::Offset(key, value) => {
+                if value.is_some() && !self.groups.contains_key(&key.group) {
+                    self.groups.insert(key.group.clone(), Group::new(key.group.clone(), now.wall));
+                }
+                self.offsets.replay(key, value);
+            }
+            Replay::Group(key, Some(value)) => {
+                let group = Group::from_record(key.group.clone(), value, now.wall);
+                self.groups.insert(key.group, group);
+            }
+            Replay::Group(key, None) => {
+                self.groups.remove(&key.group);
+            }
+        }
+    }
+
+    /// What was found so far.
+    pub fn replayed(&self) -> Replayed {
+        self.replayed
+    }
+
+    /// The last record was read: members have the time of their sessions to be heard of.
+    pub fn loaded(self, now: Now) -> Coordinator {
+        let mut coordinator = Coordinator {
+            group_bytes: self.groups.values().map(Group::bytes).sum(),
+            options: self.options,
+            groups: self.groups,
+            offsets: self.offsets,
+            timers: Timers::default(),
+            line: Line::default(),
+            to_expire: VecDeque::new(),
+        };
+        let mut outbox = Outbox::default();
+        let Coordinator { options, timers, groups, .. } = &mut coordinator;
+        let members_max = options.members_max();
+        for group in groups.values_mut() {
+            let mut cx = Context { options, timers, outbox: &mut outbox, now, room: 0 };
+            for (id, member) in group.members() {
+                cx.expect_member(&group.id, id, millis(member.session_timeout_ms));
+            }
+            if group.members().len() > members_max {
+                // Consumers get a chance to commit their offsets; as many as may stay will find a place.
+                group.prepare_rebalance(&mut cx);
+            }
+        }
+        timers.set(Timer::Expiry, now.mono + options.offsets_retention_check_interval);
+        coordinator
+    }
+}
