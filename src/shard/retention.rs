@@ -197,7 +197,7 @@ impl State {
         };
         let epoch = replica.partition.leader_epoch();
         let head = Head { first: to, last: to, epoch, ..Head::about(Kind::LogStart, log) };
-        let ticket = self.journal.append(head, &[], |_| {});
+        let ticket = self.journal.append(head, &[]);
         tracing::debug!(log = log.0, log_start = to.0, ticket = ticket.0, "the log start is to move");
         if self.options.defect == Some(Defect::ShowsLogStartEarly) {
             replica.partition.move_log_start(to).expect("checked above");
