@@ -176,6 +176,7 @@ fn options(settings: &Settings, cores: usize) -> Result<Options, Refusal> {
             topic_defaults: kafka.topic_defaults,
             fetch_bytes_max: kafka.fetch_max_bytes,
             fetch_sessions_max: kafka.fetch_session_slots.div_ceil(cores),
+            answer_bytes: (memory / 4).max(16 << 20),
         },
         on_failure: Arc::new(|error| {
             eprintln!("coretide: {error}\n  {}", Exit::DiskFailed.remedy());

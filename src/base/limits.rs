@@ -46,6 +46,15 @@ pub const CONNECTIONS_PER_CORE_MAX: usize = 20_000;
 /// Bytes that an idle connection owns at most.
 pub const IDLE_CONNECTION_BYTES_MAX: usize = 4096;
 
+/// How long a connection may stand still while others wait for the memory that it holds.
+pub const MEMORY_STALLED_MAX: Duration = Duration::from_secs(10);
+/// Bytes a second that a connection must move on average after that time, while others wait for the memory that it holds.
+pub const MEMORY_BYTES_PER_SECOND_MIN: usize = 64 << 10;
+/// Bytes that an answer with records is charged at least: a slice of the tail keeps its whole journal block.
+pub const ANSWER_BYTES_MIN: usize = JOURNAL_BLOCK_BYTES_MAX;
+/// Bytes of an answer that are written before their charge is given back.
+pub const WRITE_STEP_BYTES: usize = 1 << 20;
+
 /// Connections on their way from the acceptor to one core at most.
 pub const ARRIVALS_MAX: usize = 1024;
 

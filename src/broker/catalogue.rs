@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::authorize::{Needs, Operation};
 use super::context::RequestContext;
-use super::dispatch::{Handled, answered, answered_as};
+use super::dispatch::{Handled, answered, answered_as, answered_holding};
 use super::{
     Broker, api_versions, create_topics, delete_topics, describe_cluster, fetch, init_producer_id, list_offsets,
     metadata, offset_for_leader_epoch, produce,
@@ -77,7 +77,7 @@ pub static APIS: &[Api] = &[
         served: 4..=18,
         frame: FrameLimit::Small,
         needs: Needs::EachTopic(Operation::Read),
-        handler: |broker, context, body| Box::pin(answered(broker, context, body, fetch::handle)),
+        handler: |broker, context, body| Box::pin(answered_holding(broker, context, body, fetch::handle)),
     },
     Api {
         key: ApiKey::ListOffsets,

@@ -11,6 +11,7 @@ use super::catalogue;
 use super::context::{Peer, RequestContext, Stage, Stamps};
 use crate::base::Mono;
 use crate::protocol::{ApiKey, Frame, Message, Reader, decode_request_header};
+use crate::shard::Share;
 
 /// What becomes of a request.
 pub enum Handled {
@@ -23,11 +24,14 @@ pub enum Handled {
 /// An answer that comes when records are on disk.
 pub type LaterAnswer = Pin<Box<dyn Future<Output = Answer>>>;
 
+/// The charge for the memory of an answer.
+pub type Held = Share;
+
 /// What the connection does about a request.
 #[derive(Debug)]
 pub enum Answer {
-    /// Sends a response.
-    Respond(Frame),
+    /// Sends a response. What it holds is given back as the peer takes it.
+    Respond(Frame, Option<Held>),
     /// Nothing: the client asked for no answer (acks=0).
     Silent,
     /// Closes the connection, as Kafka does where there is no other way to say no. The reason goes to the log.
@@ -38,7 +42,7 @@ impl Answer {
     /// Bytes to send.
     pub fn len(&self) -> usize {
         match self {
-            Self::Respond(frame) => frame.byte_len(),
+            Self::Respond(frame, _) => frame.byte_len(),
             Self::Silent | Self::Close(_) => 0,
         }
     }
@@ -91,13 +95,28 @@ pub async fn answered<Q: Message, A: Message>(
     body: Bytes,
     handler: impl AsyncFnOnce(&Broker, &RequestContext, Q) -> A,
 ) -> Handled {
+    let handler =
+        async |broker: &Broker, context: &RequestContext, request| (handler(broker, context, request).await, None);
+    answered_holding(broker, context, body, handler).await
+}
+
+/// As [`answered`], for a handler whose answer holds memory until the peer has taken it.
+pub async fn answered_holding<Q: Message, A: Message>(
+    broker: Rc<Broker>,
+    context: RequestContext,
+    body: Bytes,
+    handler: impl AsyncFnOnce(&Broker, &RequestContext, Q) -> (A, Option<Held>),
+) -> Handled {
     let request = Q::decode(&mut Reader::new(&body), context.version);
     drop(body);
     match request {
         Ok(request) => {
             context.stamps.mark(Stage::Decoded, broker.shard.io().now());
-            let response = handler(&broker, &context, request).await;
-            respond(&broker, &context, context.version, &response).into()
+            let (response, held) = handler(&broker, &context, request).await;
+            match respond(&broker, &context, context.version, &response) {
+                Answer::Respond(frame, _) => Answer::Respond(frame, held).into(),
+                other => other.into(),
+            }
         }
         Err(fault) => undecodable(&context, fault).into(),
     }
@@ -134,7 +153,7 @@ pub fn respond(broker: &Broker, context: &RequestContext, version: i16, response
     {
         tracing::debug!(api = %context.api, peer = %context.peer, stamps = ?context.stamps, "slow request");
     }
-    Answer::Respond(frame)
+    Answer::Respond(frame, None)
 }
 
 /// A request that took longer is worth a line in a debug log. Fetches wait on purpose.

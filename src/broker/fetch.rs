@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use super::authorize::{Operation, Resource, allowed};
 use super::context::RequestContext;
+use super::dispatch::Held;
 use super::fetch_session::{Asked, Found, PartitionKey, TopicKey, Wanted};
 use super::throttle::throttle_ms;
 use super::{Broker, errors, find_topic, topic_key};
-use crate::base::limits::FETCH_WAIT_MAX;
+use crate::base::limits::{ANSWER_BYTES_MIN, FETCH_WAIT_MAX};
 use crate::base::{LeaderEpoch, LogId, Mono, Offset, PartitionIndex};
 use crate::cluster::Image;
 use crate::protocol::messages::fetch::{
@@ -19,10 +20,10 @@ use crate::protocol::messages::fetch::{
 use crate::protocol::{ErrorCode, Records};
 use crate::shard::{FetchSpec, Marks, Planned, ReadDone, ReadError, ReadSpec};
 
-/// Answers a Fetch request.
-pub async fn handle(broker: &Broker, context: &RequestContext, request: FetchRequest) -> FetchResponse {
+/// Answers a Fetch request. With the answer comes the charge for the records in it.
+pub async fn handle(broker: &Broker, context: &RequestContext, request: FetchRequest) -> (FetchResponse, Option<Held>) {
     if !matches!(request.isolation_level, UNCOMMITTED | COMMITTED) {
-        return refused_as_a_whole(context, &request, ErrorCode::UnknownServerError);
+        return (refused_as_a_whole(context, &request, ErrorCode::UnknownServerError), None);
     }
     let limits = Limits::new(broker, context, &request);
     let (kind, partitions) = match broker.sessions.borrow_mut().begin(broker.shard.io().now(), asked(context, request))
@@ -30,14 +31,11 @@ pub async fn handle(broker: &Broker, context: &RequestContext, request: FetchReq
         Ok(begun) => begun.into_parts(),
         Err(fault) => {
             let error_code = errors::session(fault).code();
-            return FetchResponse {
-                throttle_time_ms: throttle_ms(context, context.request_bytes),
-                error_code,
-                ..Default::default()
-            };
+            let throttle_time_ms = throttle_ms(context, context.request_bytes);
+            return (FetchResponse { throttle_time_ms, error_code, ..Default::default() }, None);
         }
     };
-    let mut answers = read(broker, context, &limits, partitions).await;
+    let (mut answers, held) = read(broker, context, &limits, partitions).await;
     let now = broker.shard.io().now();
     let finished =
         broker.sessions.borrow_mut().finish(now, kind, &mut answers, found, || broker.shard.io().random_u64());
@@ -45,10 +43,12 @@ pub async fn handle(broker: &Broker, context: &RequestContext, request: FetchReq
     let throttle_time_ms = throttle_ms(context, context.request_bytes + bytes);
     match finished {
         Ok(session_id) => {
-            FetchResponse { throttle_time_ms, session_id, responses: by_topic(answers), ..Default::default() }
+            let responses = by_topic(answers);
+            (FetchResponse { throttle_time_ms, session_id, responses, ..Default::default() }, held)
         }
         Err(fault) => {
-            FetchResponse { throttle_time_ms, error_code: errors::session(fault).code(), ..Default::default() }
+            let error_code = errors::session(fault).code();
+            (FetchResponse { throttle_time_ms, error_code, ..Default::default() }, None)
         }
     }
 }
@@ -104,7 +104,7 @@ async fn read(
     context: &RequestContext,
     limits: &Limits,
     partitions: Vec<(PartitionKey, Wanted)>,
-) -> Answers {
+) -> (Answers, Option<Held>) {
     let mut shares: Vec<_> = {
         let image = broker.shard.image();
         let state = |key: &_, wanted: &_| match place(broker, context, limits, &image, key, wanted) {
@@ -179,13 +179,24 @@ async fn plan(broker: &Broker, limits: &Limits, shares: &mut [Share]) -> Verdict
 }
 
 /// Deals the byte budget out in request order and reads. What turns out to be over the budget is left for the next fetch.
-async fn deal_and_read(broker: &Broker, limits: &Limits, shares: Vec<Share>) -> Answers {
-    let bytes_max = u64::try_from(limits.bytes_max).unwrap_or(0);
+///
+/// What may be read is charged before, and with little memory left the answer has less. The charge is given back when the peer has taken the answer, so
+/// clients that do not read hold a bounded amount together.
+async fn deal_and_read(broker: &Broker, limits: &Limits, shares: Vec<Share>) -> (Answers, Option<Held>) {
+    let mut bytes_max = u64::try_from(limits.bytes_max).unwrap_or(0);
+    let mut held = None;
+    let planned = planned_bytes(&shares).min(bytes_max);
+    if shares.iter().any(has_something) {
+        let wanted = usize::try_from(planned).unwrap_or(usize::MAX).max(ANSWER_BYTES_MIN);
+        let charge = broker.answer_memory.take(wanted, ANSWER_BYTES_MIN).await;
+        bytes_max = bytes_max.min(charge.amount() as u64);
+        held = Some(charge);
+    }
     let (places, specs): (Vec<_>, Vec<_>) = deal(limits, &shares, bytes_max).into_iter().unzip();
     let mut reads: Vec<Option<Read>> = shares.iter().map(|_| None).collect();
     let mut last = places.first().copied();
     if !specs.is_empty() {
-        let done = broker.shard.fetch_read(specs).await;
+        let done = broker.shard.fetch_read(specs, bytes_max).await;
         places.into_iter().zip(done).for_each(|(place, read)| reads[place] = Some(read));
     }
     // What was to come whatever the limits say did not: then it is the next one's turn.
@@ -194,7 +205,7 @@ async fn deal_and_read(broker: &Broker, limits: &Limits, shares: Vec<Share>) -> 
         && let Some(place) = (before + 1..shares.len()).find(|place| has_something(&shares[*place]))
     {
         let specs = Vec::from_iter(read_spec(limits, &shares[place], bytes_max, true));
-        reads[place] = broker.shard.fetch_read(specs).await.pop();
+        reads[place] = broker.shard.fetch_read(specs, bytes_max).await.pop();
         last = Some(place);
     }
     let mut left = usize::try_from(bytes_max).unwrap_or(usize::MAX);
@@ -211,7 +222,23 @@ async fn deal_and_read(broker: &Broker, limits: &Limits, shares: Vec<Share>) -> 
         }
         answers.push((share.key, share.wanted, data));
     }
-    answers
+    let bytes = answers.iter().map(|(_, _, data)| data.records.byte_len()).sum::<usize>();
+    if let Some(charge) = held.take_if(|_| bytes > 0) {
+        charge.set(bytes.max(ANSWER_BYTES_MIN));
+        return (answers, Some(charge));
+    }
+    (answers, None)
+}
+
+/// Bytes that a read would give if nothing but the partitions' own limits held.
+fn planned_bytes(shares: &[Share]) -> u64 {
+    let bytes = |share: &Share| match &share.state {
+        State::Planned(_, planned) if has_something(share) => {
+            planned.available.min(u64::try_from(share.wanted.max_bytes).unwrap_or(0))
+        }
+        _ => 0,
+    };
+    shares.iter().map(bytes).sum()
 }
 
 type Read = Result<ReadDone, ReadError>;

@@ -24,7 +24,7 @@ mod offset_for_leader_epoch; // key 23
 mod produce; // key 0
 
 pub use context::{Peer, RequestContext};
-pub use dispatch::{Answer, Handled, LaterAnswer};
+pub use dispatch::{Answer, Handled, Held, LaterAnswer};
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -36,7 +36,7 @@ use crate::base::limits::FETCH_SESSIONS_PER_CORE_MAX;
 use crate::base::{Mono, NodeId, TopicId};
 use crate::cluster::{Image, Topic, TopicSettings};
 use crate::protocol::{ErrorCode, Str};
-use crate::shard::Shard;
+use crate::shard::{Budget, Shard};
 use fetch_session::{FetchSessions, TopicKey};
 
 /// What an operator may set about answering requests.
@@ -56,6 +56,8 @@ pub struct Options {
     pub fetch_bytes_max: i32,
     /// Fetch sessions that one core keeps at most (its share of `max.incremental.fetch.session.cache.slots`).
     pub fetch_sessions_max: usize,
+    /// Bytes of records that answers of one core may hold at a time, from before they are read until the peer has taken them.
+    pub answer_bytes: usize,
 }
 
 impl Default for Options {
@@ -68,6 +70,7 @@ impl Default for Options {
             topic_defaults: TopicSettings::default(),
             fetch_bytes_max: 55 << 20,
             fetch_sessions_max: FETCH_SESSIONS_PER_CORE_MAX,
+            answer_bytes: 128 << 20,
         }
     }
 }
@@ -77,13 +80,15 @@ pub struct Broker {
     shard: Shard,
     options: Arc<Options>,
     sessions: RefCell<FetchSessions>,
+    answer_memory: Budget,
 }
 
 impl Broker {
     /// For the core of `shard`.
     pub fn new(shard: Shard, options: Arc<Options>) -> Self {
         let sessions = RefCell::new(FetchSessions::new(shard.id(), options.fetch_sessions_max));
-        Self { shard, options, sessions }
+        let answer_memory = Budget::new(options.answer_bytes);
+        Self { shard, options, sessions, answer_memory }
     }
 
     /// Has a request answered. `frame` begins with the API key; its last byte was read at `read`.
@@ -101,6 +106,11 @@ impl Broker {
     /// This core's part of the data.
     pub fn shard(&self) -> &Shard {
         &self.shard
+    }
+
+    /// Whether a request waits for the memory that unread answers hold.
+    pub fn answers_are_scarce(&self) -> bool {
+        self.answer_memory.is_scarce()
     }
 
     fn listener(&self, number: usize) -> Arc<str> {

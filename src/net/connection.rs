@@ -16,7 +16,8 @@ use super::inbox::{FrameIn, FrameLimits, Inbox, InboxEnd};
 use super::outbox::Outbox;
 use super::stream::Stream;
 use crate::base::Mono;
-use crate::broker::{Answer, Broker, Handled, Peer, catalogue};
+use crate::base::limits::{MEMORY_BYTES_PER_SECOND_MIN, MEMORY_STALLED_MAX, WRITE_STEP_BYTES};
+use crate::broker::{Answer, Broker, Handled, Held, Peer, catalogue};
 use crate::io::Io;
 
 /// A connection that is being served.
@@ -30,6 +31,8 @@ pub struct Connection {
     last_moved: Cell<Mono>,
     /// Part of a frame has come.
     inside_frame: Cell<bool>,
+    /// An answer that holds memory is on its way out.
+    pace_out: Cell<Option<Pace>>,
     /// A request is being handled by the reader.
     handling: Cell<bool>,
     /// No further request is to be taken up.
@@ -45,6 +48,7 @@ impl Connection {
             outbox: Outbox::default(),
             last_moved: Cell::new(now),
             inside_frame: Cell::new(false),
+            pace_out: Cell::new(None),
             handling: Cell::new(false),
             closing: Cell::new(false),
         }
@@ -58,6 +62,11 @@ impl Connection {
     /// Whether part of a frame has come and the rest has not.
     pub fn is_inside_frame(&self) -> bool {
         self.inside_frame.get()
+    }
+
+    /// Whether an answer that holds memory goes out slower than it may while others wait for that memory.
+    pub fn is_slow_reader(&self, now: Mono) -> bool {
+        self.pace_out.get().is_some_and(|pace| pace.is_too_slow(now, self.last_moved.get()))
     }
 
     /// Takes no further request up; what is under way is still answered.
@@ -129,9 +138,9 @@ impl Connection {
         }
         match broker.handle(&self.peer, frame.bytes, read).await {
             Handled::Later(answer) => self.outbox.push_later(answer, frame.loan),
-            Handled::Now(Answer::Respond(response)) if self.outbox.is_idle() => {
+            Handled::Now(Answer::Respond(frame, held)) if self.outbox.is_idle() => {
                 // Nobody else writes now, so the writer need not be woken for it.
-                if let Err(error) = self.write(response.parts.into_iter().collect(), io).await {
+                if let Err(error) = self.write(frame.parts.into_iter().collect(), held, io).await {
                     tracing::debug!(peer = %self.peer.address, %error, "a response could not be written");
                     self.stream.shutdown();
                     self.closing.set(true);
@@ -143,17 +152,98 @@ impl Connection {
 }
 
 impl Connection {
-    /// Writes an answer. Each time the peer has taken some of it counts as movement.
-    async fn write(&self, mut parts: VecDeque<Bytes>, io: &Io) -> std::io::Result<()> {
-        let mut writing = pin!(self.stream.write_all(&mut parts));
-        poll_fn(|context| {
-            self.last_moved.set(io.now());
-            writing.as_mut().poll(context)
-        })
-        .await
+    /// Writes an answer, and gives back what it holds as the peer takes it. Each time the peer has taken some counts as movement.
+    async fn write(&self, mut parts: VecDeque<Bytes>, held: Option<Held>, io: &Io) -> std::io::Result<()> {
+        let begun = io.now();
+        let mut taken = 0;
+        while !parts.is_empty() {
+            self.pace_out.set(held.as_ref().map(|_| Pace { begun, bytes: taken }));
+            let mut step = next_step(&mut parts);
+            let bytes = step.iter().map(Bytes::len).sum::<usize>();
+            let mut writing = pin!(self.stream.write_all(&mut step));
+            let written = poll_fn(|context| {
+                self.last_moved.set(io.now());
+                writing.as_mut().poll(context)
+            });
+            written.await?;
+            taken += bytes;
+            if let Some(held) = &held {
+                held.set(held.amount().saturating_sub(bytes));
+            }
+        }
+        self.pace_out.set(None);
+        Ok(())
     }
+}
+
+/// How fast bytes move that others wait for.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    begun: Mono,
+    bytes: usize,
+}
+
+impl Pace {
+    /// Whether it stood still for too long, or is too slow on the whole.
+    fn is_too_slow(self, now: Mono, last_moved: Mono) -> bool {
+        let late = now.since(self.begun).saturating_sub(MEMORY_STALLED_MAX).as_millis();
+        now.since(last_moved) > MEMORY_STALLED_MAX
+            || (self.bytes as u128) < late * MEMORY_BYTES_PER_SECOND_MIN as u128 / 1000
+    }
+}
+
+/// Takes the next bytes off the front, at most `WRITE_STEP_BYTES`.
+fn next_step(parts: &mut VecDeque<Bytes>) -> VecDeque<Bytes> {
+    let mut left = WRITE_STEP_BYTES;
+    let whole = parts.iter().take_while(|part| {
+        let fits = part.len() <= left;
+        left -= part.len().min(left);
+        fits
+    });
+    let whole = whole.count();
+    if whole == parts.len() {
+        return std::mem::take(parts);
+    }
+    let mut step: VecDeque<_> = parts.drain(..whole).collect();
+    let room = WRITE_STEP_BYTES - step.iter().map(Bytes::len).sum::<usize>();
+    if room > 0 {
+        step.push_back(parts[0].split_to(room));
+    }
+    step
 }
 
 fn api_key(frame: &FrameIn) -> i16 {
     i16::from_be_bytes([frame.bytes[0], frame.bytes[1]])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_written_in_steps_that_lose_nothing() {
+        let parts =
+            [100, 3 << 20, 5, 1 << 20, 7].map(|len| Bytes::from((0..len).map(|at| at as u8).collect::<Vec<_>>()));
+        let whole = parts.concat();
+        let mut left = VecDeque::from(parts);
+        let mut steps = Vec::new();
+        while !left.is_empty() {
+            let step = next_step(&mut left);
+            steps.push(step.iter().flatten().copied().collect::<Vec<_>>());
+        }
+        assert!(steps.iter().all(|step| step.len() <= WRITE_STEP_BYTES) && steps.len() == 5);
+        assert!(steps.concat() == whole);
+        assert_eq!(next_step(&mut VecDeque::from([Bytes::from_static(b"ab"), Bytes::from_static(b"c")])).len(), 2);
+    }
+
+    #[test]
+    fn one_who_stands_still_or_creeps_is_too_slow() {
+        let at = |seconds: u64| Mono(seconds * 1_000_000_000);
+        let pace = |bytes| Pace { begun: at(100), bytes };
+        assert!(!pace(0).is_too_slow(at(110), at(100)));
+        assert!(pace(1 << 30).is_too_slow(at(111), at(100)));
+        // A byte every nine seconds.
+        assert!(pace(12).is_too_slow(at(112), at(109)));
+        assert!(!pace(MEMORY_BYTES_PER_SECOND_MIN * 2).is_too_slow(at(112), at(109)));
+    }
 }

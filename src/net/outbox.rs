@@ -16,7 +16,7 @@ use super::bell::Bell;
 use super::buffers::Loan;
 use super::stream::Stream;
 use crate::base::limits::PRODUCES_IN_FLIGHT_MAX;
-use crate::broker::{Answer, LaterAnswer};
+use crate::broker::{Answer, Held, LaterAnswer};
 
 /// The writing side of a connection.
 #[derive(Default)]
@@ -81,8 +81,8 @@ impl Outbox {
     /// Writes answers until the last request is answered, or one closes the connection, or it breaks. `moved` is called whenever the peer has taken
     /// something.
     pub async fn write_out(&self, stream: &Stream, moved: impl Fn()) {
-        let mut parts = VecDeque::new();
-        while let Some(close) = self.next_parts(&mut parts).await {
+        let (mut parts, mut held) = (VecDeque::new(), Vec::new());
+        while let Some(close) = self.next_parts(&mut parts, &mut held).await {
             if !parts.is_empty() && !self.broken.get() {
                 self.writing.set(true);
                 if let Err(error) = self.write(stream, &mut parts, &moved).await {
@@ -93,6 +93,7 @@ impl Outbox {
                 moved();
             }
             parts.clear();
+            held.clear();
             if close {
                 self.break_off(stream);
             }
@@ -126,7 +127,7 @@ impl Outbox {
     }
 
     /// Collects what is ready at the front, waiting for something to be. Says whether the connection is to be closed behind it; None at the end.
-    async fn next_parts(&self, parts: &mut VecDeque<Bytes>) -> Option<bool> {
+    async fn next_parts(&self, parts: &mut VecDeque<Bytes>, held: &mut Vec<Held>) -> Option<bool> {
         poll_fn(|context| {
             self.settle(context);
             let mut slots = self.slots.borrow_mut();
@@ -141,7 +142,10 @@ impl Outbox {
                 taken += answer.len();
                 any = true;
                 match answer {
-                    Answer::Respond(frame) => parts.extend(frame.parts),
+                    Answer::Respond(frame, memory) => {
+                        parts.extend(frame.parts);
+                        held.extend(memory);
+                    }
                     Answer::Silent => {}
                     Answer::Close(reason) => {
                         tracing::debug!(reason, "connection closed");

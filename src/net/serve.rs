@@ -11,7 +11,7 @@ use super::connection::Connection;
 use super::listener::Arrival;
 use super::stream::Stream;
 use crate::base::Map;
-use crate::base::limits::CONNECTIONS_PER_CORE_MAX;
+use crate::base::limits::{CONNECTIONS_PER_CORE_MAX, MEMORY_STALLED_MAX};
 use crate::broker::{Broker, Peer};
 use crate::io::{Io, Receiver};
 
@@ -84,16 +84,22 @@ impl Core {
         connection.write_answers(&self.io).await;
     }
 
-    /// Closes connections on which nothing moves: after the idle time, and much earlier inside a frame for which others wait.
+    /// Closes connections on which nothing moves: after the idle time, and much earlier where others wait for the memory that a frame or an answer
+    /// holds.
     async fn sweep(self: Rc<Self>) {
         let period = (self.options.idle_max / 4).clamp(SWEEP_PERIOD_MIN, SWEEP_PERIOD_MAX);
         while !self.stopping.get() {
             self.io.sleep(period).await;
             let now = self.io.now();
-            let scarce = self.buffers.scarce();
+            let (scarce, answers_scarce) = (self.buffers.scarce(), self.broker.answers_are_scarce());
             for connection in self.connections.borrow().values() {
                 let still = now.since(connection.last_moved());
-                if still > self.options.idle_max || (scarce && connection.is_inside_frame() && still > STALLED_MAX) {
+                if answers_scarce && connection.is_slow_reader(now) {
+                    tracing::warn!(peer = %connection.peer.address, "connection closed: it does not read, and others wait for the memory of its answer");
+                    connection.stream.shutdown();
+                } else if still > self.options.idle_max
+                    || (scarce && connection.is_inside_frame() && still > MEMORY_STALLED_MAX)
+                {
                     connection.stream.shutdown();
                 }
             }
@@ -123,5 +129,3 @@ impl Core {
 
 const SWEEP_PERIOD_MIN: Duration = Duration::from_millis(50);
 const SWEEP_PERIOD_MAX: Duration = Duration::from_secs(5);
-/// How long a frame may pause while others wait for the memory that it holds.
-const STALLED_MAX: Duration = Duration::from_secs(10);

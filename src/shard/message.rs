@@ -202,7 +202,8 @@ pub(super) struct Request {
 pub(super) enum Ask {
     Produce(Vec<ProduceBatch>),
     Plan(Vec<FetchSpec>),
-    Read(Vec<ReadSpec>),
+    /// And the bytes after which nothing more is read.
+    Read(Vec<ReadSpec>, u64),
     Wait {
         logs: Vec<(LogId, Offset)>,
         deadline: Mono,

@@ -466,7 +466,7 @@ impl Shard {
                 self.take_image(image, &events);
                 Answer::Done
             }
-            waits @ (Ask::Read(_) | Ask::ListOffset { .. } | Ask::DeleteRecords { .. } | Ask::Command(_)) => {
+            waits @ (Ask::Read(..) | Ask::ListOffset { .. } | Ask::DeleteRecords { .. } | Ask::Command(_)) => {
                 let shard = self.clone();
                 self.io().spawn(async move {
                     let answer = shard.answer_later(waits).await;
@@ -480,7 +480,7 @@ impl Shard {
 
     async fn answer_later(&self, ask: Ask) -> Answer {
         match ask {
-            Ask::Read(specs) => Answer::Read(self.read_here(specs).await),
+            Ask::Read(specs, bytes_max) => Answer::Read(self.read_here(specs, bytes_max).await),
             Ask::ListOffset { log, spec, current_epoch } => {
                 Answer::ListedOffset(self.list_offset_here(log, spec, current_epoch).await)
             }

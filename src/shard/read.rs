@@ -35,16 +35,19 @@ impl Shard {
         in_order(&split, all(parts).await)
     }
 
-    /// The bytes of each partition, in the order asked, from all cores at once.
-    pub async fn fetch_read(&self, specs: Vec<ReadSpec>) -> Vec<Result<ReadDone, ReadError>> {
-        let Some(split) = self.split(&specs, |spec| spec.fetch.log) else { return self.read_here(specs).await };
+    /// The bytes of each partition, in the order asked, from all cores at once. A core that has read `bytes_max` reads no further partition: what was
+    /// planned of history is an estimate.
+    pub async fn fetch_read(&self, specs: Vec<ReadSpec>, bytes_max: u64) -> Vec<Result<ReadDone, ReadError>> {
+        let Some(split) = self.split(&specs, |spec| spec.fetch.log) else {
+            return self.read_here(specs, bytes_max).await;
+        };
         let parts = split.iter().map(|(core, places)| {
             let part: Vec<_> = places.iter().map(|place| specs[*place]).collect();
             async move {
                 if *core == self.id() {
-                    return self.read_here(part).await;
+                    return self.read_here(part, bytes_max).await;
                 }
-                match self.0.mesh.call(*core, Ask::Read(part)).await {
+                match self.0.mesh.call(*core, Ask::Read(part, bytes_max)).await {
                     Answer::Read(part) => part,
                     other => unreachable!("a read was answered with {other:?}"),
                 }
@@ -122,20 +125,28 @@ impl Shard {
         })
     }
 
-    pub(super) async fn read_here(&self, specs: Vec<ReadSpec>) -> Vec<Result<ReadDone, ReadError>> {
+    pub(super) async fn read_here(&self, specs: Vec<ReadSpec>, bytes_max: u64) -> Vec<Result<ReadDone, ReadError>> {
         let mut answers = Vec::with_capacity(specs.len());
+        let mut bytes = 0;
         for spec in specs {
-            answers.push(self.read_one(&spec).await);
+            let read = self.read_one(&spec, bytes < bytes_max || spec.at_least_one).await;
+            let slices = read.iter().flat_map(|done| &done.slices);
+            bytes += slices.map(|slice| slice.len() as u64).sum::<u64>();
+            answers.push(read);
         }
         answers
     }
 
-    async fn read_one(&self, spec: &ReadSpec) -> Result<ReadDone, ReadError> {
+    /// Without `room` only its marks.
+    async fn read_one(&self, spec: &ReadSpec, room: bool) -> Result<ReadDone, ReadError> {
         let ReadSpec { fetch, at_least_one } = spec;
         let bounds = self.with(|state| {
             let replica = state.replicas.get(&fetch.log).ok_or(ReadError::NoSuchLog)?;
             check(replica, fetch).map(|(bounds, _)| bounds)
         })?;
+        if !room {
+            return Ok(ReadDone { marks: marks(&bounds), slices: SmallVec::new() });
+        }
         let max_bytes = fetch.max_bytes as usize;
         let read = self.0.drive.read(self, fetch.log, fetch.offset, max_bytes, *at_least_one, bounds.up_to).await;
         let slices = read.map_err(|error| self.unreadable(fetch.log, &error))?;
