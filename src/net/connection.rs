@@ -12,7 +12,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::buffers::Buffers;
-use super::inbox::{FrameIn, FrameLimits, Inbox, InboxEnd};
+use super::inbox::{Coming, FrameIn, FrameLimits, Inbox, InboxEnd};
 use super::outbox::Outbox;
 use super::stream::Stream;
 use crate::base::Mono;
@@ -29,8 +29,8 @@ pub struct Connection {
     outbox: Outbox,
     /// When bytes last came or went.
     last_moved: Cell<Mono>,
-    /// Part of a frame has come.
-    inside_frame: Cell<bool>,
+    /// A frame that holds memory is on its way in.
+    pace_in: Cell<Option<Pace>>,
     /// An answer that holds memory is on its way out.
     pace_out: Cell<Option<Pace>>,
     /// A request is being handled by the reader.
@@ -47,7 +47,7 @@ impl Connection {
             peer,
             outbox: Outbox::default(),
             last_moved: Cell::new(now),
-            inside_frame: Cell::new(false),
+            pace_in: Cell::new(None),
             pace_out: Cell::new(None),
             handling: Cell::new(false),
             closing: Cell::new(false),
@@ -59,9 +59,9 @@ impl Connection {
         self.last_moved.get()
     }
 
-    /// Whether part of a frame has come and the rest has not.
-    pub fn is_inside_frame(&self) -> bool {
-        self.inside_frame.get()
+    /// Whether a frame that holds memory comes slower than it may while others wait for that memory.
+    pub fn is_slow_writer(&self, now: Mono) -> bool {
+        self.pace_in.get().is_some_and(|pace| pace.is_too_slow(now, self.last_moved.get()))
     }
 
     /// Whether an answer that holds memory goes out slower than it may while others wait for that memory.
@@ -113,12 +113,20 @@ impl Connection {
             every: catalogue::SMALL_FRAME_BYTES_MAX.min(request_bytes_max),
             of: catalogue::frame_bytes_max,
         };
-        let moved = |inside| {
-            self.last_moved.set(io.now());
-            self.inside_frame.set(inside);
+        let coming = |coming| {
+            let now = io.now();
+            let pace = self.pace_in.get();
+            self.pace_in.set(match coming {
+                Coming::Bytes(bytes) => {
+                    let Pace { begun, bytes: before } = pace.unwrap_or(Pace { begun: now, bytes: 0 });
+                    Some(Pace { begun, bytes: before + bytes })
+                }
+                Coming::Small(_) | Coming::Waits | Coming::Whole => None,
+            });
+            self.last_moved.set(now);
         };
         while !self.closing.get() && !self.outbox.is_broken() {
-            let frame = inbox.next(&self.stream, buffers, &limits, catalogue::overlaps, moved).await?;
+            let frame = inbox.next(&self.stream, buffers, &limits, catalogue::overlaps, coming).await?;
             self.handling.set(true);
             self.take_up(frame, io, broker).await;
             self.handling.set(false);

@@ -1,7 +1,7 @@
 //! Cuts frames out of what a connection reads. A frame is a 32-bit length and that many bytes, of which the first two name the API.
 //!
 //! Always true: between frames a connection owns one buffer of at most `IDLE_CONNECTION_BYTES_MAX`; a length is checked before memory is asked for;
-//! a frame lies in one piece, so that a Produce can be shared with other cores as slices of it.
+//! a frame that is whole lies in one piece, so that a Produce can be shared with other cores as slices of it.
 
 use std::rc::Rc;
 
@@ -69,51 +69,68 @@ pub struct FrameLimits {
 pub struct Inbox {
     buffer: BytesMut,
     loan: Option<Rc<Loan>>,
+    /// What is lent is less than the frame under way needs.
+    growing: bool,
+}
+
+/// What happens to a frame that is not whole yet, for those who watch how fast it comes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Coming {
+    /// So many bytes came, and it holds memory that was lent.
+    Bytes(usize),
+    /// So many bytes came into the connection's own small buffer.
+    Small(usize),
+    /// It waits for memory: that it stands still is not the peer's doing.
+    Waits,
+    /// It is whole.
+    Whole,
 }
 
 impl Inbox {
     /// Nothing read yet.
     pub fn new() -> Self {
-        Self { buffer: BytesMut::with_capacity(IDLE_CONNECTION_BYTES_MAX), loan: None }
+        Self { buffer: BytesMut::with_capacity(IDLE_CONNECTION_BYTES_MAX), loan: None, growing: false }
     }
 
     /// The next whole frame. `shared`: the frame's bytes may outlive its handling, so even a small one is charged.
     ///
-    /// `moved` is called after each read that brought bytes, with whether a frame has begun.
+    /// `coming` is called at each change.
     pub async fn next(
         &mut self,
         stream: &Stream,
         buffers: &Buffers,
         limits: &FrameLimits,
         shared: impl Fn(i16) -> bool,
-        moved: impl Fn(bool),
+        coming: impl Fn(Coming),
     ) -> Result<FrameIn, InboxEnd> {
         loop {
             match look(&self.buffer, limits)? {
                 Cut::Whole { length } => {
-                    moved(false);
+                    coming(Coming::Whole);
+                    self.growing = false;
                     self.buffer.advance(LENGTH_BYTES);
                     let api_key = i16::from_be_bytes([self.buffer[0], self.buffer[1]]);
                     if self.loan.is_none() && shared(api_key) {
-                        self.loan = Some(buffers.charge(IDLE_CONNECTION_BYTES_MAX, false).await);
+                        self.loan = Some(buffers.charge(IDLE_CONNECTION_BYTES_MAX, None).await);
                     }
                     let bytes = self.buffer.split_to(length).freeze();
                     return Ok(FrameIn { bytes, loan: self.loan.clone() });
                 }
-                Cut::Part { needed } => self.make_room(needed, buffers).await,
+                Cut::Part { needed } => self.make_room(needed, buffers, &coming).await,
             }
-            if stream.read(&mut self.buffer).await? == 0 {
+            let bytes = stream.read(&mut self.buffer).await?;
+            if bytes == 0 {
                 return Err(match self.buffer.len() {
                     0 => InboxEnd::Closed,
                     got => InboxEnd::Truncated { got },
                 });
             }
-            moved(true);
+            coming(if self.loan.is_some() { Coming::Bytes(bytes) } else { Coming::Small(bytes) });
         }
     }
 
-    /// Sees to it that the frame under way, of `needed` bytes with its length, has room in one piece.
-    async fn make_room(&mut self, needed: usize, buffers: &Buffers) {
+    /// Sees to it that the frame under way, of `needed` bytes with its length, has room in one piece, or that what comes next of a large one has.
+    async fn make_room(&mut self, needed: usize, buffers: &Buffers, coming: impl Fn(Coming)) {
         if self.buffer.is_empty() {
             return self.rest();
         }
@@ -121,12 +138,17 @@ impl Inbox {
         if self.buffer.capacity() >= needed || self.buffer.try_reclaim(missing) {
             return;
         }
+        if self.growing && self.buffer.len() < self.buffer.capacity() {
+            return;
+        }
         let (mut fresh, loan) = if needed <= IDLE_CONNECTION_BYTES_MAX && self.loan.is_none() {
             (BytesMut::with_capacity(IDLE_CONNECTION_BYTES_MAX), None)
         } else {
-            let (fresh, loan) = buffers.lend(needed, self.loan.is_some()).await;
+            coming(Coming::Waits);
+            let (fresh, loan) = buffers.lend(needed, self.buffer.len(), self.loan.as_deref()).await;
             (fresh, Some(loan))
         };
+        self.growing = fresh.capacity() < needed;
         fresh.extend_from_slice(&self.buffer);
         let old = std::mem::replace(&mut self.buffer, fresh);
         if let Some(before) = std::mem::replace(&mut self.loan, loan) {

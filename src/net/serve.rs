@@ -11,7 +11,7 @@ use super::connection::Connection;
 use super::listener::Arrival;
 use super::stream::Stream;
 use crate::base::Map;
-use crate::base::limits::{CONNECTIONS_PER_CORE_MAX, MEMORY_STALLED_MAX};
+use crate::base::limits::CONNECTIONS_PER_CORE_MAX;
 use crate::broker::{Broker, Peer};
 use crate::io::{Io, Receiver};
 
@@ -96,12 +96,12 @@ impl Core {
                 let still = now.since(connection.last_moved());
                 if answers_scarce && connection.is_slow_reader(now) {
                     tracing::warn!(peer = %connection.peer.address, "connection closed: it does not read, and others wait for the memory of its answer");
-                    connection.stream.shutdown();
-                } else if still > self.options.idle_max
-                    || (scarce && connection.is_inside_frame() && still > MEMORY_STALLED_MAX)
-                {
-                    connection.stream.shutdown();
+                } else if scarce && connection.is_slow_writer(now) {
+                    tracing::warn!(peer = %connection.peer.address, "connection closed: its request does not come, and others wait for the memory of it");
+                } else if still <= self.options.idle_max {
+                    continue;
                 }
+                connection.stream.shutdown();
             }
         }
     }

@@ -7,7 +7,8 @@ use coretide::protocol::messages::*;
 use coretide::protocol::{ApiKey, ErrorCode};
 
 use crate::connect;
-use crate::support::node::{Node, Wire};
+use crate::support::kafka::Batch;
+use crate::support::node::{Node, Wire, produce_request};
 
 /// What every test ends with: the broker answers someone else.
 fn others_are_served() {
@@ -285,6 +286,50 @@ fn ids_that_were_made_to_collide_cost_no_more_than_others() {
     wire.send_request(20, 6, &body);
     wire.frame().expect("an answer");
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+/// Twelve bytes announced a Produce of 100 MiB and were charged all of it, so two connections that never sent more kept a core from taking any Produce.
+#[test]
+fn memory_follows_the_bytes_and_not_the_announcement() {
+    let node = Node::with("broker-api-announced", 1, |options| options.net.buffer_bytes = 8 << 20);
+    let mut wire = node.connect();
+    wire.create("b-announced", 1, &[]);
+    let mut announcers: Vec<Wire> = (0..20).map(|_| node.connect()).collect();
+    for announcer in &mut announcers {
+        announcer.send(&[&(100i32 << 20).to_be_bytes()[..], &[0, 0, 0, 9, 0, 0, 0, 1]].concat());
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    let begun = std::time::Instant::now();
+    for bytes in [10, 100_000, 900_000] {
+        let value = vec![7; bytes];
+        let batch = Batch { producer_id: -1, producer_epoch: -1, base_sequence: -1, timestamp: 5, values: &[&value] };
+        assert_eq!(wire.produce("b-announced", 0, -1, &batch.encode()).error_code, 0);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+}
+
+/// A frame of which more comes than was lent at first moves into larger and larger buffers, and arrives whole.
+#[test]
+fn a_large_frame_grows_as_it_arrives() {
+    let node = Node::with("broker-api-large", 1, |options| options.net.buffer_bytes = 16 << 20);
+    let mut wires: Vec<Wire> = (0..4).map(|_| node.connect()).collect();
+    wires[0].create("b-large", 40, &[]);
+    std::thread::scope(|scope| {
+        for wire in &mut wires {
+            scope.spawn(move || {
+                let value = vec![7; 1_000_000];
+                let batch =
+                    Batch { producer_id: -1, producer_epoch: -1, base_sequence: -1, timestamp: 5, values: &[&value] };
+                let mut request = produce_request("b-large", 0, -1, Some(&batch.encode()));
+                let first = request.topic_data[0].partition_data[0].clone();
+                let more = (1..40).map(|index| produce::PartitionProduceData { index, ..first.clone() });
+                request.topic_data[0].partition_data.extend(more);
+                let response: ProduceResponse = wire.call(ApiKey::Produce, 9, &request);
+                let answers = &response.responses[0].partition_responses;
+                assert!(answers.len() == 40 && answers.iter().all(|one| one.error_code == 0));
+            });
+        }
+    });
 }
 
 fn introduction(name: &str, version: &str) -> ApiVersionsRequest {
