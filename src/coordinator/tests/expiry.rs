@@ -23,10 +23,10 @@ fn offsets_of_a_group_that_never_had_members_last_from_their_commit() {
 #[test]
 fn offsets_of_a_group_last_from_when_it_lost_its_last_member() {
     let mut world = World::new();
-    let member = world.stable(vec![joining("a")]).remove(0);
+    let member = world.stable(vec![JoinGroup { session_timeout_ms: 1_800_000, ..joining("a") }]).remove(0);
     world.commit_offsets(commit_as(&member, &[("t", 0, 1)])).unwrap();
-    for _ in 0..10 * 24 * 60 * 60 / 9 {
-        world.pass(secs(9));
+    for _ in 0..10 * 24 * 2 {
+        world.pass(secs(1_799));
         assert_eq!(world.heartbeat("g", &member.member_id, 1), Ok(()));
     }
     assert_eq!(world.offsets("g").len(), 1, "a consumer that works keeps what it subscribes to");

@@ -253,6 +253,9 @@ fn a_group_takes_as_many_members_as_it_may_have() {
     // A rebalance gives places to those who come first.
     let again = world.join(rejoining("a", &members[0]));
     let newcomer = world.join(joining("e"));
+    let twice = world.join(rejoining("a", &members[0]));
+    assert_eq!(world.refused(again).0, GroupError::RebalanceInProgress, "who has a place may ask again");
+    let again = twice;
     let late = world.join(rejoining("b", &members[1]));
     assert_eq!(world.refused(late), (GroupError::GroupMaxSizeReached, String::new()));
     world.pass(secs(60));

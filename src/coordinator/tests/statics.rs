@@ -20,7 +20,7 @@ fn a_static_follower_takes_its_old_place_without_a_rebalance() {
     let mut world = World::new();
     let members = world.stable(vec![joining("a"), instance("i")]);
     let old = &members[1];
-    let token = world.join(returning("i", 5));
+    let token = world.join(returning("i", 9));
     let joined = world.joined(token);
     assert_ne!(joined.member_id, old.member_id);
     assert_eq!((joined.generation_id, &joined.leader, joined.skip_assignment), (1, &members[0].member_id, false));
