@@ -223,7 +223,9 @@ impl Exit {
             Self::DiskFailed => {
                 "Look at the kernel's log for the device. The next start recovers what was acknowledged, or says what is damaged."
             }
-            Self::Corrupt => "Restore the file that is named from a copy, or a replica. Nothing was changed.",
+            Self::Corrupt => {
+                "Restore the file that is named from a copy, or a replica. No acknowledged data was changed."
+            }
         }
     }
 }

@@ -276,9 +276,11 @@ fn refusal(error: StartError) -> Refusal {
         StartError::Boot(BootError::Directory(DirectoryError::Storage(error)) | BootError::Storage(error)) => {
             exit_of_storage(error)
         }
-        StartError::Boot(BootError::Directory(DirectoryError::Foreign { .. }) | BootError::OtherCluster { .. }) => {
-            Exit::Usage
-        }
+        StartError::Boot(
+            BootError::Directory(DirectoryError::Foreign { .. })
+            | BootError::OtherCluster { .. }
+            | BootError::OtherNode { .. },
+        ) => Exit::Usage,
         StartError::Boot(BootError::Directory(DirectoryError::Damaged { .. }) | BootError::Inconsistent { .. }) => {
             Exit::Corrupt
         }

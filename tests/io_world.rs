@@ -200,6 +200,31 @@ fn a_dead_process_writes_and_keeps_its_lock() {
     });
 }
 
+/// A killed process had a rename under way. It came after the next process had written the same file beside, and took it away.
+#[test]
+fn a_dead_process_does_not_spoil_a_file_that_is_put_in_place() {
+    for seed in 0..300 {
+        let world = world(seed);
+        let process = world.process("one");
+        let path = Path::new("/data/small");
+        world.run(process, async |io| {
+            root(&io).await;
+        });
+        world.start(process, 1, async move |io: Io| {
+            loop {
+                io.write_file_durably(path, b"old old old").await.unwrap();
+            }
+        });
+        world.run_for(Duration::from_micros(world.random("moment").between(0, 2000)));
+        world.crash(process, Crash::Kill);
+        world.run(process, async move |io| {
+            io.write_file_durably(path, b"new").await.unwrap();
+            io.sleep(Duration::from_millis(50)).await;
+            assert_eq!(io.read_file(path).await.unwrap(), b"new", "seed {seed}");
+        });
+    }
+}
+
 #[test]
 fn synchronous_writes_complete_in_any_order() {
     let mut orders = BTreeSet::new();

@@ -376,8 +376,7 @@ async fn recover(core: &Core, drive: &Drive, checkpoint: &LogCheckpoint) {
         TailPiece::Page { .. } => true,
     };
     let pieces = journal.iter().map(|(_, piece)| piece.clone()).filter(below).collect();
-    let recovering = Recovering { oldest_seq: core.0.oldest.get(), guard: None, pieces };
-    drive.recover_tail(core, LOG, &recovering).await.expect("recovery");
+    drive.recover_tail(core, LOG, &Recovering { pieces }).await.expect("recovery");
     for (_, piece) in journal {
         match piece {
             TailPiece::Batch(batch) if batch.base >= checkpoint.drained => core.log(|log| log.push(batch)),
@@ -550,6 +549,96 @@ fn a_page_is_journaled_before_it_is_written_again_without_its_guard() {
             core.log(|log| log.segments().map(|segment| segment.base).collect::<Vec<_>>()),
             [Offset(0), Offset(3)]
         );
+    });
+}
+
+/// A clean stop left the guard of the last page in the state of a log, and the next start took that state over into a journal of its own, whose
+/// sequences begin at 1. After a crash the old number was believed: the page was written again although no journal had its bytes.
+#[test]
+fn a_guard_of_another_journal_is_not_believed() {
+    on_a_core("other-journal", |io, root| async move {
+        let core = Core::with(Log::new(spec(&root, SMALL)));
+        let drive = Drive::new(io.clone(), DIRECTORY);
+        core.0.next.set(4989);
+        core.append(batch(0, 0, 1, 1, 100), 1);
+        drive.drain_all(&core, &[LOG]).await.expect("a drain");
+        drive.close(&core, &[LOG]).await.expect("a close");
+        let stopped = core.log(|log| log.checkpoint());
+        assert_eq!(stopped.active.expect("a segment").tail_guard, Some(4990));
+        let (core, drive) = restarted(&io, &root, &stopped, &Core::default(), Vec::new());
+        core.0.closed.set(true);
+        recover(&core, &drive, &stopped).await;
+        core.append(batch(1, 0, 1, 1, 100), 1);
+        drive.drain_all(&core, &[LOG]).await.expect("a drain");
+        let bases: Vec<_> = core.log(|log| log.segments().map(|segment| segment.base).collect());
+        assert_eq!(bases, [Offset(0), Offset(1)], "a new segment begins instead");
+    });
+}
+
+/// The last page of a segment could not be read when the next batch was drained, and the whole broker ended.
+#[test]
+fn a_last_page_that_cannot_be_read_ends_its_segment_only() {
+    on_a_core("last-page", |io, root| async move {
+        let (core, drive, mut model) = two_segments(&io, &root).await;
+        let active = core.log(|log| *log.active().expect("a segment"));
+        assert!(!active.bytes.is_multiple_of(4096), "the last page is partial");
+        let path = core.log(|log| log.directory()).join(format!("{:020}.log", active.base.0));
+        let file = io.open(&path, Open { write: true, ..Open::default() }).await.expect("the segment");
+        file.write_at(active.bytes - 1, Bytes::from(vec![0xdd])).await.expect("damage");
+        let before = model.end;
+        for _ in 0..3 {
+            let bytes = batch(model.end, 0, 5000 + model.end, 2, 900);
+            model.end += 2;
+            model.batches.push(bytes.clone());
+            core.append(bytes, 1);
+        }
+        drive.drain_all(&core, &[LOG]).await.expect("a drain");
+        drive.flush(&core, &[LOG]).await.expect("a flush");
+        core.log(|log| log.evict_through(u64::MAX));
+        assert_eq!(core.log(|log| log.active().expect("a segment").base), Offset(before));
+        compare(&drive, &core, &model, before, 10_000, model.end).await;
+        compare(&drive, &core, &model, 0, 10_000, active.base.0).await;
+        let damaged = drive.read(&core, LOG, Offset(before - 2), 1, true, Offset(before)).await;
+        assert!(matches!(damaged, Err(StorageError::Corrupt { .. })), "{damaged:?}");
+    });
+}
+
+/// A read that was under way opened a file again between the closing of a deleted log's files and their removal. Its descriptor stayed, and with it
+/// the space.
+#[test]
+fn a_deletion_leaves_no_file_open() {
+    on_a_core("reopened", |io, root| async move {
+        for round in 0..10 {
+            let (core, _, model) = two_segments(&io, &root).await;
+            let drive = Drive::new(io.clone(), DIRECTORY);
+            let reading = Rc::new(Cell::new(0));
+            for offset in (0..model.end).step_by(6) {
+                reading.set(reading.get() + 1);
+                let (core, drive, reading, end) = (core.clone(), drive.clone(), reading.clone(), Offset(model.end));
+                io.spawn(async move {
+                    // Whatever it finds.
+                    let _ = drive.read(&core, LOG, Offset(offset), 1, true, end).await;
+                    reading.set(reading.get() - 1);
+                });
+            }
+            for _ in 0..round {
+                io.yield_now().await;
+            }
+            let directory = core.log(|log| log.directory());
+            drive.delete(LOG, &directory).await.expect("a deletion");
+            let open = || {
+                let all = std::fs::read_dir("/proc/self/fd").expect("this process");
+                let names = all.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+                names.filter(|name| name.starts_with(&*directory)).count()
+            };
+            for _ in 0..2000 {
+                if reading.get() == 0 && open() == 0 {
+                    break;
+                }
+                io.sleep(std::time::Duration::from_millis(1)).await;
+            }
+            assert_eq!((reading.get(), open()), (0, 0), "round {round}");
+        }
     });
 }
 

@@ -67,6 +67,10 @@ pub const TOPIC_NAME_CHARS_MAX: usize = 249;
 
 /// Idempotent producers remembered per partition at most; the one that was silent longest gives way.
 pub const PRODUCERS_PER_PARTITION_MAX: usize = 10_000;
+/// Idempotent producers remembered per core at most, over all its partitions; those that were silent longest give way. All of them stand in each
+/// checkpoint of the core's journal.
+pub const PRODUCERS_PER_CORE_MAX: usize = 500_000;
+const _: () = assert!(PRODUCERS_PER_PARTITION_MAX <= PRODUCERS_PER_CORE_MAX);
 /// Batches remembered per producer to tell a repetition from a gap (Kafka's own number).
 pub const PRODUCER_BATCHES_REMEMBERED: usize = 5;
 

@@ -235,13 +235,23 @@ impl Io {
     pub async fn write_file_durably(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut beside = path.as_os_str().to_owned();
         beside.push(".tmp");
-        let beside = Path::new(&beside);
-        let file = self.open(beside, Open { create: true, ..Open::default() }).await?;
-        file.set_len(0).await?;
-        file.write_at(0, Bytes::copy_from_slice(bytes)).await?;
-        file.sync_all().await?;
-        drop(file);
-        self.rename(beside, path).await?;
+        let (beside, bytes) = (Path::new(&beside), Bytes::copy_from_slice(bytes));
+        loop {
+            // Made anew: what a dead process still writes goes into the file that it had open.
+            match self.remove_file(beside).await {
+                Err(fault) if fault.kind() == io::ErrorKind::NotFound => {}
+                removed => removed?,
+            }
+            let file = self.open(beside, Open { create: true, ..Open::default() }).await?;
+            file.write_at(0, bytes.clone()).await?;
+            file.sync_all().await?;
+            drop(file);
+            match self.rename(beside, path).await {
+                // A rename that a dead process had under way took the new file. It had one at most.
+                Err(fault) if fault.kind() == io::ErrorKind::NotFound => {}
+                renamed => break renamed?,
+            }
+        }
         match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => self.sync_dir(parent).await,
             _ => self.sync_dir(Path::new(".")).await,

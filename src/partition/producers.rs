@@ -93,6 +93,11 @@ impl Producers {
         self.entries.is_empty()
     }
 
+    /// When each producer was last heard of, in no order.
+    pub fn last_seen(&self) -> impl Iterator<Item = Timestamp> {
+        self.entries.values().map(|producer| producer.last_seen)
+    }
+
     /// May this batch come next? `Some` when it was appended before. Changes nothing.
     pub(super) fn judge(&self, batch: &BatchInfo) -> Result<Option<Repeated>, AppendFault> {
         let producer_id = batch.producer_id;

@@ -103,7 +103,7 @@ impl State {
             batch.info.producer_id = ProducerId::NONE;
         }
         let replica = self.replicas.get_mut(&log).ok_or(ProduceError::NoSuchLog)?;
-        let log_start = replica.partition.log_start();
+        let (log_start, known) = (replica.partition.log_start(), replica.partition.producers().len());
         match replica.partition.append(&batch.info, now, &rules).map_err(ProduceError::Refused)? {
             Decision::Duplicate { base_offset, last_offset, log_append_time } => {
                 if replica.partition.durable() <= last_offset {
@@ -124,6 +124,9 @@ impl State {
                 *ticket = Some(appended);
                 if self.options.defect == Some(Defect::ReadsBeforeDurable) {
                     replica.partition.set_durable(last_offset.plus(1));
+                }
+                if replica.partition.producers().len() > known {
+                    self.producer_added();
                 }
                 Ok(Appended { base_offset, log_append_time, log_start })
             }

@@ -331,11 +331,16 @@ impl State {
         self.replicas.insert(described.log_id, Replica::new(partition, log));
     }
 
-    /// The metadata command is durable; the journal's own entry makes sure that replay skips what came before it.
+    /// The metadata command is durable, and replay skips what it deleted. The journal's own entry says the same once more; where there is no room, or
+    /// for a topic of very many partitions, it is left out.
     fn delete_replica(&mut self, log: LogId) {
         let Some(mut replica) = self.replicas.remove(&log) else { return };
         replica.wake();
-        let ticket = self.journal.append(Head::about(Kind::Deleted, log), &[]);
+        let ticket = if self.journal.has_reserve(0) {
+            self.journal.append(Head::about(Kind::Deleted, log), &[])
+        } else {
+            self.journal.newest()
+        };
         self.deletions.push_back((ticket, replica.log));
         self.journal_wake.notify();
         self.drain_wake.notify();

@@ -9,6 +9,7 @@ mod budget; // an amount, lent in order
 mod cache; // how much of the journal stays in memory
 mod message; // what travels between cores
 mod metadata; // the command log, on core 0, and its image on every core
+mod producers; // how many producers a core remembers
 mod read; // fetch plans and reads
 mod recover; // from a data directory to the state of each core
 mod retention; // what goes: DeleteRecords, old records, their files
@@ -27,7 +28,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::base::limits::{JOURNAL_BLOCK_BYTES_MAX, JOURNAL_FILE_BYTES, METADATA_JOURNAL_FILE_BYTES};
+use crate::base::limits::{
+    JOURNAL_BLOCK_BYTES_MAX, JOURNAL_FILE_BYTES, METADATA_JOURNAL_FILE_BYTES, PRODUCERS_PER_CORE_MAX,
+};
 use crate::base::{LogId, Map, ProducerId, ShardId};
 use crate::cluster::{Command, Image, Outcome, TopicSettings, placement};
 use crate::io::{Io, Pool};
@@ -79,6 +82,8 @@ pub struct Options {
     pub producer_expiration_ms: i64,
     /// How often a core looks for records that have expired (`log.retention.check.interval.ms`).
     pub retention_check_interval: Duration,
+    /// Producers that a core remembers at most.
+    pub producers_max: usize,
     /// A deliberate defect, for the simulation to find.
     pub defect: Option<Defect>,
 }
@@ -96,6 +101,7 @@ impl Default for Options {
             topics: TopicSettings::default(),
             producer_expiration_ms: 86_400_000,
             retention_check_interval: Duration::from_secs(300),
+            producers_max: PRODUCERS_PER_CORE_MAX,
             defect: None,
         }
     }
@@ -200,6 +206,8 @@ pub(super) struct State {
     room_waiters: Vec<Rc<Signal>>,
     committed_scratch: Vec<CommittedBlock>,
     producer_ids: std::ops::Range<i64>,
+    /// At least as many as all logs remember.
+    producers: usize,
     /// Nothing is appended any more.
     finishing: bool,
     journal_wake: Notify,
@@ -269,15 +277,17 @@ impl Shard {
         // Blocks leave memory in bursts, when a drain ends; the pages they stood in are touched again at once.
         let pool = Pool::new(options.journal_bytes as usize);
         let journal = Journal::new(journal_options, pool, numbers, plan.end);
-        let mut replicas = Map::default();
+        let (mut replicas, mut producers) = (Map::default(), 0);
+        let heard_since = (io.wall_clock(), options.producer_expiration_ms);
         for (topic, index, described) in recover::mine(&image, mesh.id(), mesh.cores()) {
             let spec = metadata::spec(topic, index, &topics, &options.topics);
             let epoch = image.leader_epoch(described);
-            let (partition, log) = recover::replica(spec, states.get(&described.log_id), epoch)
+            let (partition, log) = recover::replica(spec, states.get(&described.log_id), epoch, heard_since)
                 .map_err(|found| BootError::Inconsistent { dir: plan.dir.clone(), found })?;
+            producers += partition.producers().len();
             replicas.insert(described.log_id, Replica::new(partition, log));
         }
-        let state = State {
+        let mut state = State {
             image,
             journal,
             replicas,
@@ -290,6 +300,7 @@ impl Shard {
             room_waiters: Vec::new(),
             committed_scratch: Vec::new(),
             producer_ids: 0..0,
+            producers,
             finishing: false,
             journal_wake: Notify::default(),
             drain_wake: Notify::default(),
@@ -297,6 +308,7 @@ impl Shard {
             mesh: mesh.clone(),
             options: options.clone(),
         };
+        state.bound_producers();
         let shard = Self(Rc::new(Inner {
             io: io.clone(),
             mesh,

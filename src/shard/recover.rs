@@ -30,7 +30,7 @@ use crate::io::{Io, Pool};
 use crate::partition::{Partition, StateFault};
 use crate::record;
 use crate::storage::drive::boot::{
-    DirectoryError, Found, JournalPlan, ReadDefects, find_journals, flush_names, open_directory,
+    DirectoryError, Found, JournalPlan, ReadDefects, find_journals, flush_names, open_directory, remove_journal,
 };
 use crate::storage::drive::{Drive, Host, Recovering, TailPage, TailPiece};
 use crate::storage::journal::block::Owner;
@@ -87,6 +87,14 @@ pub enum BootError {
         /// The directory's.
         found: Arc<str>,
     },
+    /// The directory belongs to another node than the one that was asked for, and all its partitions are that one's.
+    #[error("the data directory belongs to node {found}, and --node-id {wanted} was asked for")]
+    OtherNode {
+        /// The setting.
+        wanted: NodeId,
+        /// The directory's.
+        found: NodeId,
+    },
     /// The metadata log refused this start.
     #[error("the metadata log refused this start: {0}")]
     Refused(CommandError),
@@ -136,10 +144,7 @@ impl Booted {
     /// Removes the journals that this start replaced. Only when every core has its first checkpoint.
     pub async fn remove_retired(&self, io: &Io) -> Result<(), StorageError> {
         for dir in &self.retired {
-            io.remove_dir_all(dir).await.map_err(StorageError::write(dir))?;
-            if let Some(parent) = dir.parent() {
-                io.sync_dir(parent).await.map_err(StorageError::write(parent))?;
-            }
+            remove_journal(io, dir).await?;
         }
         Ok(())
     }
@@ -169,7 +174,7 @@ pub async fn boot(
         ..BootSummary::default()
     };
 
-    let (metadata, mut retired) = open_metadata(
+    let metadata = open_metadata(
         io,
         &metadata_dir,
         directory,
@@ -193,10 +198,11 @@ pub async fn boot(
     }
     let recovery = Recovery::new(io, directory, &image, &topics, options);
     let logs = recovery.run(&data_found, &mut summary).await?;
+    remove_empty_topics(io, &topics, &image).await?;
 
     let plans = plan_journals(&layout.journals, directory, &data_found, identity.cores, options);
     let kept: Vec<_> = plans.iter().map(|plan| plan.dir.clone()).collect();
-    retired.extend(data_found.iter().map(|found| found.dir.clone()).filter(|dir| !kept.contains(dir)));
+    let retired = data_found.iter().map(|found| found.dir.clone()).filter(|dir| !kept.contains(dir)).collect();
     let mut cores: Vec<_> = plans
         .into_iter()
         .map(|plan| CoreSeed {
@@ -217,7 +223,8 @@ pub async fn boot(
 /// Bytes of a block of the metadata journal at most; larger commands continue over blocks.
 const METADATA_BLOCK_BYTES: usize = 64 << 10;
 
-/// Opens the metadata journal for writing, with the image that it stands for. Gives the directories that it replaces.
+/// Opens the metadata journal for writing, with the image that it stands for. Those that it replaces are gone when this returns: whatever becomes
+/// of this start, they do not add up.
 async fn open_metadata(
     io: &Io,
     dir: &Path,
@@ -226,7 +233,7 @@ async fn open_metadata(
     incarnation: Incarnation,
     file_bytes: u64,
     on_failure: Rc<dyn Fn(&StorageError)>,
-) -> Result<(Metadata, Vec<PathBuf>), BootError> {
+) -> Result<Metadata, BootError> {
     let current = found.pop();
     let mut replaced: Vec<_> = found.into_iter().map(|older| older.dir).collect();
     let mut image = Image::empty();
@@ -263,6 +270,9 @@ async fn open_metadata(
     create_dir(io, dir).await?;
     let term = image.version().term + 1;
     let (files, checkpoints, mut numbers) = plan.open(io, incarnation, Vec::new(), image.encode().into(), true).await?;
+    for dir in replaced {
+        remove_journal(io, &dir).await?;
+    }
     if numbers.len() < 2 {
         files.create(io, 1, plan.file_bytes).await?;
         numbers.push(1);
@@ -278,7 +288,7 @@ async fn open_metadata(
     };
     let journal = Journal::new(journal_options, Pool::new(0), numbers, plan.end);
     let seed = metadata::Seed { journal, files, checkpoints, image: Arc::new(image), term };
-    Ok((Metadata::start(io, seed, on_failure), replaced))
+    Ok(Metadata::start(io, seed, on_failure))
 }
 
 /// Forms the cluster if there is none, and records this start. Both are durable when this returns.
@@ -307,6 +317,12 @@ async fn begin(
         && wanted != found
     {
         return Err(BootError::OtherCluster { wanted: wanted.clone(), found: found.clone() });
+    }
+    let image = metadata.image();
+    if image.node(identity.node).is_none()
+        && let Some(found) = image.nodes().next()
+    {
+        return Err(BootError::OtherNode { wanted: identity.node, found: found.id });
     }
     if options.defect == Some(Defect::KeepsLeaderEpoch) && metadata.image().node(identity.node).is_some() {
         return Ok(());
@@ -345,6 +361,20 @@ fn plan_journals(
     let next = found.iter().map(|found| found.owner.journal.0 + 1).max().unwrap_or(0);
     let make = |journal| JournalPlan::make(parent, Owner { directory, journal: JournalId(journal) }, file_bytes);
     (next..next + u32::from(cores)).map(make).collect()
+}
+
+/// Removes the directories of topics of which nothing is left. Once the broker runs, a core may be making a partition in any of them.
+async fn remove_empty_topics(io: &Io, topics: &Path, image: &Image) -> Result<(), StorageError> {
+    for name in io.list_dir(topics).await.map_err(StorageError::read(topics))? {
+        let dir = topics.join(&name);
+        if image.topic(&name).is_some() || !io.is_dir(&dir).await.map_err(StorageError::read(&dir))? {
+            continue;
+        }
+        if io.list_dir(&dir).await.map_err(StorageError::read(&dir))?.is_empty() {
+            io.remove_dir_all(&dir).await.map_err(StorageError::write(&dir))?;
+        }
+    }
+    Ok(())
 }
 
 async fn create_dir(io: &Io, dir: &Path) -> Result<(), StorageError> {
@@ -516,12 +546,7 @@ impl<'a> Recovery<'a> {
     }
 
     async fn recover_tails(&self, journal: &Found, logs: &[LogId]) -> Result<(), BootError> {
-        let oldest_seq = journal.checkpoint.tail.sequence;
-        let mut tails: Map<LogId, Recovering> = Map::default();
-        for log in logs {
-            let guard = self.host.with_log(*log, |log| log.active().and_then(|active| active.tail_guard)).flatten();
-            tails.insert(*log, Recovering { oldest_seq, guard, pieces: Vec::new() });
-        }
+        let mut tails: Map<LogId, Recovering> = logs.iter().map(|log| (*log, Recovering::default())).collect();
         for entry in &journal.entries {
             let Some(tail) = tails.get_mut(&entry.head.log) else { continue };
             let drained = self.host.with_log(entry.head.log, |log| log.drained());
@@ -543,10 +568,8 @@ impl<'a> Recovery<'a> {
                 _ => {}
             }
         }
-        for log in logs {
-            self.drive.recover_tail(&self.host, *log, &tails[log]).await?;
-        }
-        Ok(())
+        let tails = logs.iter().filter_map(|log| Some((*log, tails.remove(log)?)));
+        Ok(self.drive.recover_tails(&self.host, tails).await?)
     }
 
     /// The second pass: pushes what survives, and only that.
@@ -614,9 +637,15 @@ fn restore(spec: LogSpec, state: Option<&Bytes>) -> Result<Recovered, String> {
     Ok(Recovered { partition, log: Log::restore(spec, checkpoint) })
 }
 
-/// A core's own replica: restored from its seed, led under this start's epoch.
-pub(super) fn replica(spec: LogSpec, state: Option<&Bytes>, epoch: LeaderEpoch) -> Result<(Partition, Log), String> {
+/// A core's own replica: restored from its seed, led under this start's epoch. Producers that were silent for too long at this time are forgotten.
+pub(super) fn replica(
+    spec: LogSpec,
+    state: Option<&Bytes>,
+    epoch: LeaderEpoch,
+    (now, producer_expiration_ms): (Timestamp, i64),
+) -> Result<(Partition, Log), String> {
     let Recovered { mut partition, log } = restore(spec, state)?;
+    partition.expire_producers(now, producer_expiration_ms);
     partition.recovered(log.end()).map_err(|fault| fault.to_string())?;
     partition.lead(epoch).map_err(|fault| fault.to_string())?;
     Ok((partition, log))

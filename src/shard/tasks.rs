@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::waiters::{Signal, first};
-use super::{Defect, Shard, State};
-use crate::base::limits::PAGE_BYTES;
+use super::{Defect, Replica, Shard, State};
+use crate::base::limits::{PAGE_BYTES, YIELD_BYTES};
 use crate::base::{LogId, Offset};
 use crate::cluster::{Image, LogState};
 use crate::storage::drive::boot::{CheckpointWriter, Seal};
@@ -133,10 +133,14 @@ impl Shard {
         });
         let mut number = self.0.files.highest() + 1;
         while !self.is_stopping() && (self.with(|state| state.journal.files()) as u64) < target {
-            if let Err(error) = self.0.files.create(self.io(), number, file_bytes).await {
-                // A smaller journal works too; what was asked for and what there is stands in the log.
-                tracing::warn!("the journal stays smaller than configured: {error}");
-                return;
+            match self.0.files.create(self.io(), number, file_bytes).await {
+                Ok(()) => {}
+                Err(StorageError::NoSpace { file }) => {
+                    // A smaller journal works too; what was asked for and what there is stands in the log.
+                    tracing::warn!("the journal stays smaller than configured: no space left for {}", file.display());
+                    return;
+                }
+                Err(error) => return self.fail(&error),
             }
             let now = self.io().wall_clock();
             self.with(|state| {
@@ -219,7 +223,7 @@ impl Shard {
         if self.0.defect != Some(Defect::RecyclesTooMuch) {
             self.0.drive.drain_all(self, &logs).await?;
         }
-        self.with(State::retire_if_alone);
+        self.with(State::retire_if_in_the_way);
         if self.0.defect == Some(Defect::RecyclesBeforeFlush) {
             self.checkpoint(checkpoints).await?;
             return self.0.drive.flush(self, &logs).await.map(drop);
@@ -242,22 +246,26 @@ impl Shard {
     }
 
     async fn checkpoint(&self, checkpoints: &mut CheckpointWriter) -> Result<(), StorageError> {
-        let (newest, states, (tail, finished)) = self.with(|state| {
+        let (tail, finished) = self.with(|state| {
             let mut needed = state.needed_sequence();
             if [Some(Defect::RecyclesBeforeFlush), Some(Defect::RecyclesTooMuch)].contains(&state.options.defect) {
                 needed = state.journal.durable() + 1;
             }
-            (state.journal.newest(), state.log_states(), state.journal.recyclable(needed))
+            state.journal.recyclable(needed)
         });
+        let states = if finished.is_empty() { Vec::new() } else { self.log_states().await };
         // The states speak of batches up to here: a checkpoint must not know what a crash may take back.
+        let newest = self.with(|state| state.journal.newest());
         self.durable(newest).await;
-        if finished.is_empty() {
-            return Ok(());
+        if !finished.is_empty() {
+            let (committed, end) = self.with(|state| (state.journal.durable(), state.journal.end()));
+            let seal = Seal { tail: Some(tail), committed, end, logs: states, snapshot: Bytes::new() };
+            checkpoints.write(self.io(), seal).await?;
+            self.recycle(&finished);
         }
-        let (committed, end) = self.with(|state| (state.journal.durable(), state.journal.end()));
-        let seal = Seal { tail: Some(tail), committed, end, logs: states, snapshot: Bytes::new() };
-        checkpoints.write(self.io(), seal).await?;
-        self.recycle(&finished);
+        // Nobody else rings for those who still wait. Others have their turn first, so that this can never be all that a core does.
+        self.io().yield_now().await;
+        self.with(|state| (!state.backlog.is_empty()).then(|| state.drain_wake.notify()));
         Ok(())
     }
 
@@ -267,9 +275,6 @@ impl Shard {
             finished.iter().for_each(|number| state.journal.recycle(*number));
             state.shrink_cache();
             state.work_off_backlog(now);
-            if state.wants_draining() && !state.backlog.is_empty() {
-                state.drain_wake.notify();
-            }
         });
     }
 
@@ -294,16 +299,29 @@ impl Shard {
             state.removals.close();
         });
         self.0.removed.fired().await;
+        let states = self.log_states().await;
         let newest = self.with(|state| state.journal.newest());
         self.durable(newest).await;
-        let seal = self.with(|state| Seal {
-            tail: None,
-            committed: state.journal.durable(),
-            end: state.journal.end(),
-            logs: state.log_states(),
-            snapshot: Bytes::new(),
-        });
+        let (committed, end) = self.with(|state| (state.journal.durable(), state.journal.end()));
+        let seal = Seal { tail: None, committed, end, logs: states, snapshot: Bytes::new() };
         checkpoints.write(self.io(), seal).await
+    }
+
+    /// The states of all logs. There may be many, of many producers each: others get their turn in between. What is appended meanwhile is in the
+    /// journal behind every tail that was chosen before.
+    async fn log_states(&self) -> Vec<(LogId, Bytes)> {
+        let logs: Vec<LogId> = self.with(|state| state.replicas.keys().copied().collect());
+        let (mut states, mut since_yield) = (Vec::with_capacity(logs.len()), 0);
+        for log in logs {
+            let Some(state) = self.with(|state| state.replicas.get(&log).map(log_state)) else { continue };
+            since_yield += state.len();
+            states.push((log, state));
+            if since_yield >= YIELD_BYTES {
+                since_yield = 0;
+                self.io().yield_now().await;
+            }
+        }
+        states
     }
 
     /// Removes the directories of deleted logs, once the journal says so durably.
@@ -349,20 +367,10 @@ impl State {
         needed.unwrap_or(u64::MAX).min(self.journal.durable() + 1)
     }
 
-    fn log_states(&self) -> Vec<(LogId, Bytes)> {
-        let state = |(id, replica): (&LogId, &super::Replica)| {
-            let mut checkpoint = replica.log.checkpoint();
-            checkpoint.high = replica.partition.high().max(checkpoint.high);
-            checkpoint.producer_offset = replica.partition.end();
-            checkpoint.producer_state = replica.partition.encode();
-            (*id, checkpoint.encode().into())
-        };
-        self.replicas.iter().map(state).collect()
-    }
-
-    /// A journal of one file is emptied as a whole.
-    fn retire_if_alone(&mut self) {
-        if self.journal.files() == 1 {
+    /// A journal of one file is emptied as a whole, and so is a file that is not full when somebody waits and no other can be emptied for him.
+    fn retire_if_in_the_way(&mut self) {
+        let stuck = !self.backlog.is_empty() && self.journal.oldest_finished().is_none();
+        if stuck || self.journal.files() == 1 {
             self.journal.retire_current();
         }
     }
@@ -376,4 +384,12 @@ impl State {
             }
         });
     }
+}
+
+fn log_state(replica: &Replica) -> Bytes {
+    let mut checkpoint = replica.log.checkpoint();
+    checkpoint.high = replica.partition.high().max(checkpoint.high);
+    checkpoint.producer_offset = replica.partition.end();
+    checkpoint.producer_state = replica.partition.encode();
+    checkpoint.encode().into()
 }

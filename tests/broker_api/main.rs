@@ -6,6 +6,7 @@ mod support;
 mod bad_input; // what a peer may send that it should not
 mod fetching; // sessions, limits, waiting
 mod producing; // acks, order, sequences, batches that are refused
+mod restarts; // a directory over stops and starts; journals that are full
 mod retention; // what is old, or too much, goes
 mod topics; // making, describing and deleting them; offsets; ids
 

@@ -238,6 +238,34 @@ impl Wire {
         response.responses.remove(0).partition_responses.remove(0)
     }
 
+    /// The values of all records of a partition from offset 0 on.
+    pub fn read_all(&mut self, topic: &str, partition: i32) -> Vec<Vec<u8>> {
+        use fetch::*;
+        let mut values = Vec::new();
+        loop {
+            let wanted = FetchPartition {
+                partition,
+                fetch_offset: values.len() as i64,
+                partition_max_bytes: 1 << 20,
+                ..Default::default()
+            };
+            let topic = FetchTopic { topic: topic.into(), partitions: vec![wanted], ..Default::default() };
+            let request = FetchRequest { max_bytes: 1 << 20, topics: vec![topic], ..Default::default() };
+            let mut response: FetchResponse = self.call(ApiKey::Fetch, 11, &request);
+            let found = response.responses.remove(0).partitions.remove(0);
+            assert_eq!(found.error_code, 0, "partition {partition} at offset {}", values.len());
+            let bytes = found.records.into_bytes();
+            for batch in coretide::record::batches(&bytes) {
+                assert!(batch.crc_holds() && batch.base_offset().0 == values.len() as i64);
+                let records = coretide::record::records(batch.body());
+                values.extend(records.map(|record| record.expect("a record").value.unwrap_or_default().to_vec()));
+            }
+            if values.len() as i64 >= found.high_watermark {
+                return values;
+            }
+        }
+    }
+
     /// The end of a partition, by ListOffsets.
     pub fn latest(&mut self, topic: &str, partition: i32) -> i64 {
         use list_offsets::*;

@@ -339,17 +339,14 @@ impl Disk {
         self.later(work).wait().await
     }
 
+    /// One name after the other, in no order that anybody could rely on: a crash on the way leaves some of them.
     pub(super) async fn remove_dir_all(self: &Rc<Self>, path: &Path) -> io::Result<()> {
-        let path = path.to_owned();
-        let work = move |disk: &Rc<Disk>| {
-            let mut state = disk.state.borrow_mut();
-            let inode = state.resolve(&path)?;
-            let (parent, name) = state.parent(&path)?;
-            state.empty(inode)?;
-            state.take_name(parent, name);
-            Ok(())
-        };
-        self.later(work).wait().await
+        loop {
+            let path = path.to_owned();
+            if self.later(move |disk| disk.state.borrow_mut().remove_some(&path)).wait().await? {
+                return Ok(());
+            }
+        }
     }
 
     pub(super) async fn rename(self: &Rc<Self>, from: &Path, to: &Path) -> io::Result<()> {
@@ -629,16 +626,22 @@ impl State {
         }
     }
 
-    fn empty(&mut self, inode: InodeId) -> io::Result<()> {
-        let names: Vec<(String, InodeId)> =
-            self.try_dir(inode)?.current.iter().map(|(name, inode)| (name.clone(), *inode)).collect();
-        for (name, child) in names {
-            if matches!(self.inodes[&child], Inode::Directory(_)) {
-                self.empty(child)?;
-            }
-            self.take_name(inode, &name);
+    /// Removes one name in or below a directory; says whether it was the directory's own, the last.
+    fn remove_some(&mut self, path: &Path) -> io::Result<bool> {
+        let top = self.resolve(path)?;
+        self.try_dir(top)?;
+        let (mut parent, name) = self.parent(path)?;
+        let (mut name, mut inode) = (name.to_owned(), top);
+        while let Ok(directory) = self.try_dir(inode)
+            && !directory.current.is_empty()
+        {
+            let count = directory.current.len() as u64;
+            let at = self.random.below(count) as usize;
+            let (below, child) = self.dir(inode).current.iter().nth(at).expect("one of them");
+            (parent, name, inode) = (inode, below.clone(), *child);
         }
-        Ok(())
+        self.take_name(parent, &name);
+        Ok(inode == top)
     }
 
     fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {

@@ -25,6 +25,8 @@ use crate::io::{Open, check_alignment};
 /// Tries for a lock that somebody else holds, and the pause between them. The ring of a killed process may hold its files for a moment.
 const LOCK_TRIES: u32 = 40;
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
+/// Bytes of one write at most. The kernel takes a little less than 2 GiB and leaves the rest.
+const WRITE_BYTES_MAX: usize = 1 << 30;
 /// What one vectored operation takes at most (the kernel's `UIO_MAXIOV`).
 const VECTORS_MAX: usize = 1024;
 
@@ -166,15 +168,20 @@ impl File {
     }
 
     pub(in crate::io) async fn write_at(&self, pos: u64, bytes: Bytes) -> io::Result<()> {
-        let len = bytes.len();
-        if len == 0 {
-            return Ok(());
-        }
         self.check_alignment(pos, &bytes)?;
-        let count = u32::try_from(len).map_err(|_| too_long(len))?;
-        let entry = opcode::Write::new(self.fd(), bytes.as_ptr(), count).offset(pos).build();
-        let (written, _) = self.run(entry, Memory::Bytes(bytes)).await?;
-        check_written(written, len)
+        let mut done = 0;
+        while done < bytes.len() {
+            let rest = bytes.slice(done..);
+            let len = rest.len().min(WRITE_BYTES_MAX);
+            let entry = opcode::Write::new(self.fd(), rest.as_ptr(), len as u32).offset(pos + done as u64).build();
+            let (written, _) = self.run(entry, Memory::Bytes(rest)).await?;
+            // A direct write is done at once or has failed: what is left of it may not be aligned.
+            if self.open.direct || written == 0 {
+                check_written(written, len)?;
+            }
+            done += written as usize;
+        }
+        Ok(())
     }
 
     pub(in crate::io) async fn write_vectored_at(&self, mut pos: u64, mut parts: Vec<Bytes>) -> io::Result<()> {

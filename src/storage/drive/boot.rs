@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Journals have ids, not core numbers. A journal that was closed by a clean stop is used again; one that was not is read, drained and
-//! removed, and fresh files take its place: nothing is ever written to a file that a dead process may still have open.
+//! removed, and fresh files take its place: nothing is ever written to a file that a dead process may still have open. A directory that is
+//! on its way out is called `<id>.retired`: what is left of it after a crash is never read.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -175,6 +176,10 @@ pub async fn find_journals(
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(StorageError::read(parent)(error).into()),
     };
+    for name in names.iter().filter(|name| Path::new(name).extension().is_some_and(|end| end == RETIRED)) {
+        let dir = parent.join(name);
+        io.remove_dir_all(&dir).await.map_err(StorageError::write(&dir))?;
+    }
     let mut ids: Vec<_> = names.iter().filter_map(|name| Some((u32::from_str_radix(name, 16).ok()?, name))).collect();
     ids.sort();
     let mut found = Vec::new();
@@ -190,6 +195,23 @@ pub async fn find_journals(
     }
     Ok(found)
 }
+
+/// Removes the directory of a journal that nothing needs any more. Its files go one by one, so it gets another name first: half of a journal would
+/// look like a damaged one.
+///
+/// # Errors
+/// [`StorageError::WriteFailed`].
+pub async fn remove_journal(io: &Io, dir: &Path) -> Result<(), StorageError> {
+    let retired = dir.with_extension(RETIRED);
+    let parent = dir.parent().unwrap_or(dir);
+    io.rename(dir, &retired).await.map_err(StorageError::write(dir))?;
+    io.sync_dir(parent).await.map_err(StorageError::write(parent))?;
+    io.remove_dir_all(&retired).await.map_err(StorageError::write(&retired))?;
+    io.sync_dir(parent).await.map_err(StorageError::write(parent))
+}
+
+/// How the name of a directory ends that is being removed.
+const RETIRED: &str = "retired";
 
 async fn read_journal(
     io: &Io,

@@ -13,6 +13,8 @@ pub(super) struct Files {
     io: Io,
     open: RefCell<Map<(LogId, Offset, Kind), Opened>>,
     uses: Cell<u64>,
+    /// How often files of a log were closed. What was being opened meanwhile is used once and not kept.
+    forgotten: Cell<u64>,
 }
 
 struct Opened {
@@ -22,7 +24,7 @@ struct Opened {
 
 impl Files {
     pub(super) fn new(io: Io) -> Self {
-        Self { io, open: RefCell::default(), uses: Cell::new(0) }
+        Self { io, open: RefCell::default(), uses: Cell::new(0), forgotten: Cell::new(0) }
     }
 
     /// A file of a segment. The `.log` file goes past the page cache; the small ones beside it do not.
@@ -33,8 +35,11 @@ impl Files {
             return Ok(opened.file.clone());
         }
         let how = Open { write: true, direct: kind == Kind::Log, ..Open::default() };
+        let forgotten = self.forgotten.get();
         let file = self.io.open(&target.path(kind), how).await?;
-        self.keep(key, &file);
+        if self.forgotten.get() == forgotten {
+            self.keep(key, &file);
+        }
         Ok(file)
     }
 
@@ -51,6 +56,7 @@ impl Files {
 
     /// Closes the files of a log.
     pub(super) fn forget(&self, log: LogId) {
+        self.forgotten.set(self.forgotten.get() + 1);
         self.open.borrow_mut().retain(|(of, ..), _| *of != log);
     }
 

@@ -46,8 +46,17 @@ impl JournalFiles {
         Self { flushed: false, ..Self::new(dir) }
     }
 
-    /// Writes file `number` with zeros, flushes it and its directory, and opens it for blocks. On an error the file counts for nothing.
+    /// Writes file `number` with zeros, flushes it and its directory, and opens it for blocks. On an error nothing is left of it.
     pub async fn create(&self, io: &Io, number: u32, bytes: u64) -> Result<(), StorageError> {
+        let made = self.make(io, number, bytes).await;
+        if made.is_err() {
+            // Others need the space. A file that cannot be removed either is removed by the next start.
+            let _ = io.remove_file(&self.dir.join(file_name(number))).await;
+        }
+        made
+    }
+
+    async fn make(&self, io: &Io, number: u32, bytes: u64) -> Result<(), StorageError> {
         let path = self.dir.join(file_name(number));
         let failed = || StorageError::write(&path);
         let how = Open { write: true, create: true, direct: true, ..Open::default() };
@@ -146,4 +155,28 @@ async fn carry_out(files: JournalFiles, host: impl JournalHost, wake: Notify, wr
         Err(source) => host.failed(StorageError::write(&files.dir.join(file_name(file)))(source)),
     }
     wake.notify();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::sim::{DiskOptions, World, WorldOptions};
+
+    /// A journal file that found no space stayed where it was, too short for anything and in the way of the rest.
+    #[test]
+    fn a_file_that_finds_no_space_is_not_left_behind() {
+        let world = World::new(1, WorldOptions::default());
+        let process = world.process("broker");
+        world.set_disk(process, DiskOptions { capacity: 5 << 20, ..DiskOptions::default() });
+        world.run(process, async |io| {
+            let dir = Path::new("/journal");
+            io.create_dir_all(dir).await.expect("a directory");
+            let files = JournalFiles::new(dir.to_owned());
+            files.create(&io, 0, 3 << 20).await.expect("there is space");
+            let full = files.create(&io, 1, 3 << 20).await;
+            assert!(matches!(full, Err(StorageError::NoSpace { .. })), "{full:?}");
+            assert_eq!(io.list_dir(dir).await.expect("the names"), [file_name(0)]);
+            files.create(&io, 1, 2 << 20).await.expect("there is space for this one");
+        });
+    }
 }

@@ -7,6 +7,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::permits::Group;
 use super::{Drive, Host, Target};
 use crate::base::limits::PAGE_BYTES;
 use crate::base::{LogId, Offset};
@@ -14,15 +15,11 @@ use crate::io::buffer::AlignedBuf;
 use crate::storage::checksums::{BLOCK_BYTES, sum_position};
 use crate::storage::log::{offset_position, time_position};
 use crate::storage::segment::{ActiveSegment, Kind, is_deleted, parse_file_name};
-use crate::storage::{CachedBatch, StorageError};
+use crate::storage::{CachedBatch, Fault, StorageError};
 
 /// What recovery knows of a log's journal.
 #[derive(Clone, Debug, Default)]
 pub struct Recovering {
-    /// Sequence of the oldest accepted block. A page that was guarded before the crash and whose guard is not older may be written again as it is.
-    pub oldest_seq: u64,
-    /// The guard of the last page, when the caller knows better than the log's checkpoint ([`crate::storage::Log::checkpointed_guard`]).
-    pub guard: Option<u64>,
     /// What the journal still holds of the log below its checkpointed offset, in journal order.
     pub pieces: Vec<TailPiece>,
 }
@@ -46,6 +43,24 @@ pub enum TailPiece {
 }
 
 impl Drive {
+    /// Puts the ends of all these logs in order, several at a time. As [`Drive::recover_tail`].
+    pub async fn recover_tails<H: Host>(
+        &self,
+        host: &H,
+        logs: impl IntoIterator<Item = (LogId, Recovering)>,
+    ) -> Result<(), StorageError> {
+        let group = Group::new(&self.inner.io);
+        for (log, recovering) in logs {
+            let permit = self.inner.drains.take().await;
+            let (drive, host) = (self.clone(), host.clone());
+            group.start(async move {
+                let _permit = permit;
+                drive.recover_tail(&host, log, &recovering).await
+            });
+        }
+        group.finish().await
+    }
+
     /// Puts the end of a restored log in order after a crash, before any batch is pushed. Only for logs with entries in the journal; the others were
     /// not written to since their checkpoint. Written, not flushed.
     ///
@@ -57,9 +72,8 @@ impl Drive {
         log: LogId,
         recovering: &Recovering,
     ) -> Result<(), StorageError> {
-        let found =
-            host.with_log(log, |log| (log.active().copied(), log.directory(), log.drained(), log.checkpointed_guard()));
-        let Some((active, directory, drained, guard)) = found else { return Ok(()) };
+        let found = host.with_log(log, |log| (log.active().copied(), log.directory(), log.drained()));
+        let Some((active, directory, drained)) = found else { return Ok(()) };
         let io = &self.inner.io;
         self.inner.files.forget(log);
         if !io.is_dir(&directory).await.map_err(StorageError::read(&directory))? {
@@ -88,7 +102,7 @@ impl Drive {
         let Some(active) = active else { return Ok(()) };
         let target = Target { log, directory, base: active.base };
         self.cut(&target, &active).await?;
-        let (tail, guard) = self.mend(&target, &active, drained, recovering, recovering.guard.or(guard)).await?;
+        let (tail, guard) = self.mend(&target, &active, drained, recovering).await?;
         host.with_log(log, |log| log.recovered(tail, guard));
         Ok(())
     }
@@ -118,24 +132,21 @@ impl Drive {
         Ok(())
     }
 
-    /// The bytes of the last page, and the sequence that guards them in the journal.
+    /// The bytes of the last page, and the sequence that guards them in the journal. The guard that the checkpoint names means nothing by itself: it
+    /// may be of another journal, from which the log's state was taken over.
     async fn mend(
         &self,
         target: &Target,
         active: &ActiveSegment,
         drained: Offset,
         recovering: &Recovering,
-        guard: Option<u64>,
     ) -> Result<(Bytes, Option<u64>), StorageError> {
         let page = active.tail_page();
         if page == active.bytes {
             return Ok((Bytes::new(), None));
         }
         let mended = page_from_journal(active, drained, &recovering.pieces);
-        let guard = match &mended {
-            Some((_, seq)) => Some(*seq),
-            None => guard.filter(|guard| *guard >= recovering.oldest_seq),
-        };
+        let guard = mended.as_ref().map(|(_, seq)| *seq);
         let damage = match self.read_tail(target, active).await {
             Ok(tail) => return Ok((tail, guard)),
             Err(damage) => damage,
@@ -195,7 +206,7 @@ fn page_from_journal(active: &ActiveSegment, drained: Offset, pieces: &[TailPiec
 }
 
 fn missing(target: &Target) -> StorageError {
-    let found = crate::storage::Fault::Malformed("a file of the last segment is missing");
+    let found = Fault::Malformed("a file of the last segment is missing");
     StorageError::corrupt(&target.path(Kind::Log), 0, found)
 }
 

@@ -46,14 +46,17 @@ impl Drive {
     }
 
     /// Removes the directory of a log whose deletion is durable and that the host no longer has. One that is gone already is fine. The directory of
-    /// the topic stays: another core may be making a partition in it.
+    /// the topic stays until the next start: another core may be making a partition in it.
     ///
     /// # Errors
     /// [`StorageError::WriteFailed`].
     pub async fn delete(&self, log: LogId, directory: &Path) -> Result<(), StorageError> {
         let _permit = self.inner.removals.take().await;
         self.inner.files.forget(log);
-        match self.inner.io.remove_dir_all(directory).await {
+        let removed = self.inner.io.remove_dir_all(directory).await;
+        // Reads that were under way may have opened some again.
+        self.inner.files.forget(log);
+        match removed {
             Err(fault) if fault.kind() == ErrorKind::NotFound => return Ok(()),
             result => result.map_err(StorageError::write(directory))?,
         }

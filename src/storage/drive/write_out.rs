@@ -24,7 +24,8 @@ impl Drive {
     /// Brings the batches of a log that begin below `up_to` into its segments. Written, not flushed. A drain that is under way is left alone.
     ///
     /// # Errors
-    /// [`StorageError::WriteFailed`] and [`StorageError::NoSpace`]: the process ends, and the journal still has the bytes. Damage in the last page.
+    /// [`StorageError::WriteFailed`] and [`StorageError::NoSpace`]: the process ends, and the journal still has the bytes. A last page that cannot be
+    /// read is no error: a new segment begins.
     pub async fn drain<H: Host>(&self, host: &H, log: LogId, up_to: Offset) -> Result<(), StorageError> {
         let group = Group::new(&self.inner.io);
         self.start_drain(&group, host, log, up_to).await;
@@ -180,7 +181,15 @@ impl Drive {
         self.write_epochs(target, step.epochs.as_deref()).await?;
         let tail = match &step.tail {
             Some(tail) => tail.clone(),
-            None => self.read_tail(target, &step.before).await?,
+            None => match self.read_tail(target, &step.before).await {
+                // The page is left as it is, and what follows goes into a new segment.
+                Err(damage) if !damage.is_fatal() => {
+                    tracing::error!("{damage} The log goes on in a new segment.");
+                    host.with_log(target.log, Log::roll_next);
+                    return Ok(());
+                }
+                tail => tail?,
+            },
         };
         let guard = match step.rewritten_page() {
             None => None,

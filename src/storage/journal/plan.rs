@@ -246,8 +246,8 @@ impl Journal {
         self.free.push_back(number);
     }
 
-    /// Makes the current file the last of its blocks, so that it can be recycled although nothing followed it. For a journal that is
-    /// full with one file, and for a clean stop. Does nothing while a block is open or in flight.
+    /// Makes the current file the last of its blocks, so that it can be recycled although nothing followed it. For a journal that has no room
+    /// although no file of it is full. Does nothing while a block is open or in flight.
     pub fn retire_current(&mut self) -> bool {
         let quiet = self.open_is_empty() && self.queue.is_empty() && self.in_flight.is_empty();
         if quiet && let Some(current) = self.used.back_mut() {
@@ -257,9 +257,11 @@ impl Journal {
         quiet
     }
 
-    /// Bytes kept free for the broker's own entries.
+    /// Bytes kept free for the broker's own entries: at most half of what there is beside one file, since files are used again only when they are
+    /// full.
     pub fn set_reserve(&mut self, bytes: u64) {
-        self.reserve = bytes.clamp(self.options.file_bytes / 8, self.capacity() / 2);
+        let file_bytes = self.options.file_bytes;
+        self.reserve = bytes.min((self.capacity() - file_bytes) / 2).max(file_bytes / 8);
     }
 
     /// Whether an entry with this payload may be reserved now, the reserve left untouched.
@@ -608,6 +610,19 @@ mod tests {
         assert_eq!(journal.used.len(), 1, "nothing followed yet");
         assert_eq!(journal.recyclable(last).1, Vec::<u32>::new(), "its last block is needed");
         assert_eq!(journal.recyclable(last + 1).1, vec![0]);
+    }
+
+    /// The reserve could be half of the journal: nothing was let in long before the first file was full, so no file was ever finished.
+    #[test]
+    fn however_great_the_reserve_a_file_fills_up() {
+        let (mut journal, mut disk) = (journal(1, 3), disk(3));
+        journal.set_reserve(u64::MAX);
+        while journal.has_room(100) {
+            let offset = journal.next_sequence as i64;
+            append(&mut journal, offset, &[7; 100]);
+            settle(&mut journal, &mut disk);
+        }
+        assert_eq!(journal.recyclable(u64::MAX).1, vec![0]);
     }
 
     #[test]

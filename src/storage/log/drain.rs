@@ -228,11 +228,6 @@ impl Log {
         Flushed { log: self.spec.id, drained: self.flushed.drained, needed_seq: self.needed_seq }
     }
 
-    /// The guard of the last page as the checkpoint had it, for recovery.
-    pub fn checkpointed_guard(&self) -> Option<u64> {
-        self.checkpointed_guard
-    }
-
     /// Recovery has put the last page in order: its bytes, and the journal sequence that covers them, if any.
     pub fn recovered(&mut self, tail: TailBytes, guard: Option<u64>) {
         if let Some(active) = &mut self.active {

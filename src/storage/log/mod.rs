@@ -103,8 +103,6 @@ pub struct Log {
     flushing: Option<Option<u64>>,
     /// The guard of the page that is being written again.
     rewriting: Option<u64>,
-    /// The guard of the last page as the checkpoint had it; means something only to the recovery of the journal of that time.
-    checkpointed_guard: Option<u64>,
     hints: [Option<Hint>; HINTS],
     next_hint: usize,
 }
@@ -152,7 +150,7 @@ impl Log {
     /// A log as its checkpoint describes it. Opens no file: that waits until somebody reads or drains.
     ///
     /// The guard of the tail page is not taken over, since journal sequences of an earlier start mean nothing now. After a crash call
-    /// `Drive::recover_tail`, which knows better.
+    /// `Drive::recover_tail`, which finds out what the journal still holds.
     pub fn restore(spec: LogSpec, checkpoint: LogCheckpoint) -> Self {
         assert_eq!(spec.id, checkpoint.log, "the checkpoint of another log");
         let directory: Arc<Path> = spec.directory().into();
@@ -179,7 +177,6 @@ impl Log {
             needed_seq: None,
             flushing: None,
             rewriting: None,
-            checkpointed_guard: checkpoint.active.and_then(|active| active.tail_guard),
             hints: [None; HINTS],
             next_hint: 0,
         }
