@@ -645,7 +645,11 @@ async fn read_on(io: Io, ledger: Rc<RefCell<Ledger>>, may_delete: bool) {
                     );
                     return ledger.borrow_mut().break_rule(rule);
                 }
-                Err(Gone) => reconnect_later(&io, &mut client).await,
+                Err(Gone) => {
+                    // Back before the producers are: what they send again would hide what was lost.
+                    client = None;
+                    io.sleep(Duration::from_millis(1)).await;
+                }
             }
         }
     }

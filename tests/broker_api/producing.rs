@@ -189,8 +189,8 @@ fn plain_batches_do_not_wait_for_compressed_ones() {
     for bomber in &mut bombers {
         bomber.ask(ApiKey::Produce, 9, &produce_request("p-bombs", 0, -1, Some(&bomb)));
     }
-    for _ in 0..10 {
-        std::thread::sleep(std::time::Duration::from_millis(5));
+    // The bombs have been sent to their last byte, so the broker is at them; what is small and comes after is answered first.
+    for _ in 0..3 {
         assert_eq!(wire.produce("p-bombs", 0, -1, &batch(&[b"x"])).error_code, 0);
     }
     for bomber in &mut bombers {
