@@ -30,8 +30,17 @@ pub const REQUEST_BYTES_MAX: usize = 100 << 20;
 pub const REQUEST_BYTES_MAX_SMALL: usize = 8 << 20;
 const _: () = assert!(REQUEST_BYTES_MAX_SMALL <= REQUEST_BYTES_MAX);
 
-/// Elements of all arrays of one request together at most.
-pub const REQUEST_ELEMENTS_MAX: usize = 1_000_000;
+/// Elements of all arrays of one request together at most: 60,000 partitions, each in a topic of its own. An element of 16 bytes on the wire takes up to
+/// about 640 while its request is answered.
+pub const REQUEST_ELEMENTS_MAX: usize = 125_000;
+/// A request of more bytes is a large one, unless it carries records.
+pub const REQUEST_BYTES_LARGE: usize = 64 << 10;
+/// A fetch of more partitions, which its session may remember, is a large one too.
+pub const FETCH_PARTITIONS_LARGE: usize = 2000;
+/// Large requests that one core answers at the same time. With the bound of elements this bounds what they take.
+pub const LARGE_REQUESTS_AT_ONCE: usize = 4;
+/// How long a large fetch may wait for data at most: others wait for its place.
+pub const LARGE_FETCH_WAIT_MAX: Duration = Duration::from_millis(500);
 /// Elements that a decoder reserves at most on the word of a length field.
 pub const DECODE_RESERVE_MAX: usize = 1024;
 
@@ -41,6 +50,7 @@ pub const MAILBOX_MESSAGES_MAX: usize = 4096;
 pub const PRODUCES_IN_FLIGHT_MAX: usize = 256;
 /// Partitions of one Produce request at most, whatever becomes of them. What a request has beyond is refused.
 pub const PRODUCE_BATCHES_MAX: usize = 60_000;
+const _: () = assert!(2 * PRODUCE_BATCHES_MAX <= REQUEST_ELEMENTS_MAX);
 /// Connections that one core serves at most.
 pub const CONNECTIONS_PER_CORE_MAX: usize = 20_000;
 /// Bytes that an idle connection owns at most.
@@ -60,6 +70,8 @@ pub const ARRIVALS_MAX: usize = 1024;
 
 /// Partitions of one topic at most.
 pub const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
+/// Partitions that one CreateTopics request may make, as in Kafka.
+pub const PARTITIONS_PER_CREATE_MAX: u64 = 10_000;
 /// Partitions of the whole node at most.
 pub const PARTITIONS_MAX: usize = 200_000;
 /// Characters of a topic name at most (Kafka's own bound).

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::Mono;
+use crate::base::limits::REQUEST_BYTES_LARGE;
 use crate::protocol::{ApiKey, Str};
 
 /// The other end of a connection.
@@ -64,6 +65,13 @@ pub struct RequestContext {
     pub request_bytes: usize,
     /// When it reached each stage.
     pub stamps: Stamps,
+}
+
+impl RequestContext {
+    /// Whether it may name so much that only a few like it are answered at a time.
+    pub fn is_large(&self) -> bool {
+        self.request_bytes > REQUEST_BYTES_LARGE
+    }
 }
 
 /// A stage on a request's way.

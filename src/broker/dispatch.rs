@@ -88,7 +88,8 @@ pub async fn handle(broker: &Rc<Broker>, peer: &Peer, frame: Bytes, read: Mono) 
     (api.handler)(broker.clone(), context, body).await
 }
 
-/// Decodes the body, asks `handler`, and makes the response a frame. A body that cannot be decoded closes the connection, as in Kafka.
+/// Decodes the body, asks `handler`, and makes the response a frame. A body that cannot be decoded closes the connection, as in Kafka. Large requests wait
+/// in order for one of a few places.
 pub async fn answered<Q: Message, A: Message>(
     broker: Rc<Broker>,
     context: RequestContext,
@@ -107,6 +108,10 @@ pub async fn answered_holding<Q: Message, A: Message>(
     body: Bytes,
     handler: impl AsyncFnOnce(&Broker, &RequestContext, Q) -> (A, Option<Held>),
 ) -> Handled {
+    let mut _place = None;
+    if context.is_large() {
+        _place = Some(broker.large_requests.take(1, 1).await);
+    }
     let request = Q::decode(&mut Reader::new(&body), context.version);
     drop(body);
     match request {

@@ -11,7 +11,7 @@ use super::dispatch::Held;
 use super::fetch_session::{Asked, Found, PartitionKey, TopicKey, Wanted};
 use super::throttle::throttle_ms;
 use super::{Broker, errors, find_topic, topic_key};
-use crate::base::limits::{ANSWER_BYTES_MIN, FETCH_WAIT_MAX};
+use crate::base::limits::{ANSWER_BYTES_MIN, FETCH_PARTITIONS_LARGE, FETCH_WAIT_MAX, LARGE_FETCH_WAIT_MAX};
 use crate::base::{LeaderEpoch, LogId, Mono, Offset, PartitionIndex};
 use crate::cluster::Image;
 use crate::protocol::messages::fetch::{
@@ -25,7 +25,7 @@ pub async fn handle(broker: &Broker, context: &RequestContext, request: FetchReq
     if !matches!(request.isolation_level, UNCOMMITTED | COMMITTED) {
         return (refused_as_a_whole(context, &request, ErrorCode::UnknownServerError), None);
     }
-    let limits = Limits::new(broker, context, &request);
+    let mut limits = Limits::new(broker, context, &request);
     let (kind, partitions) = match broker.sessions.borrow_mut().begin(broker.shard.io().now(), asked(context, request))
     {
         Ok(begun) => begun.into_parts(),
@@ -35,6 +35,13 @@ pub async fn handle(broker: &Broker, context: &RequestContext, request: FetchReq
             return (FetchResponse { throttle_time_ms, error_code, ..Default::default() }, None);
         }
     };
+    let mut _place = None;
+    if context.is_large() || partitions.len() > FETCH_PARTITIONS_LARGE {
+        if !context.is_large() {
+            _place = Some(broker.large_requests.take(1, 1).await);
+        }
+        limits.deadline = limits.deadline.min(broker.shard.io().now() + LARGE_FETCH_WAIT_MAX);
+    }
     let (mut answers, held) = read(broker, context, &limits, partitions).await;
     let now = broker.shard.io().now();
     let finished =

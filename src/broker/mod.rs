@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::base::limits::FETCH_SESSIONS_PER_CORE_MAX;
+use crate::base::limits::{FETCH_SESSIONS_PER_CORE_MAX, LARGE_REQUESTS_AT_ONCE};
 use crate::base::{Mono, NodeId, TopicId};
 use crate::cluster::{Image, Topic, TopicSettings};
 use crate::protocol::{ErrorCode, Str};
@@ -81,6 +81,7 @@ pub struct Broker {
     options: Arc<Options>,
     sessions: RefCell<FetchSessions>,
     answer_memory: Budget,
+    large_requests: Budget,
 }
 
 impl Broker {
@@ -88,7 +89,8 @@ impl Broker {
     pub fn new(shard: Shard, options: Arc<Options>) -> Self {
         let sessions = RefCell::new(FetchSessions::new(shard.id(), options.fetch_sessions_max));
         let answer_memory = Budget::new(options.answer_bytes);
-        Self { shard, options, sessions, answer_memory }
+        let large_requests = Budget::new(LARGE_REQUESTS_AT_ONCE);
+        Self { shard, options, sessions, answer_memory, large_requests }
     }
 
     /// Has a request answered. `frame` begins with the API key; its last byte was read at `read`.

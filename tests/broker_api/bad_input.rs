@@ -288,6 +288,47 @@ fn ids_that_were_made_to_collide_cost_no_more_than_others() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
+/// A Fetch of version 4, of the first so many partitions of a topic from their start.
+fn fetch_body(topic: &str, partitions: u32, wait_ms: i32) -> Vec<u8> {
+    // Replica, wait, bytes at least and at most, isolation; one topic.
+    let mut body = [&(-1i32).to_be_bytes()[..], &wait_ms.to_be_bytes(), &[0, 0, 0, 1], &[0, 16, 0, 0], &[0]].concat();
+    body.extend(1i32.to_be_bytes());
+    body.extend((topic.len() as i16).to_be_bytes());
+    body.extend(topic.as_bytes());
+    body.extend(partitions.to_be_bytes());
+    for partition in 0..partitions {
+        body.extend(partition.to_be_bytes());
+        body.extend([0; 8]);
+        body.extend([0, 0, 16, 0]);
+    }
+    body
+}
+
+/// 8 MiB of a Fetch named 520,000 partitions, which take 40 times as much when they are understood and answered.
+#[test]
+fn a_request_has_a_bounded_number_of_elements() {
+    let mut wire = connect();
+    wire.send_request(1, 4, &fetch_body("nobody", 60_000, 0));
+    assert!(wire.frame().expect("an answer").len() > 60_000 * 20);
+    wire.send_request(1, 4, &fetch_body("nobody", 520_000, 0));
+    wire.expect_closed("520,000 partitions");
+    others_are_served();
+}
+
+/// Four requests of many elements are under way at a time, so one that waits for records does not wait for long.
+#[test]
+fn a_fetch_of_thousands_of_partitions_is_not_parked() {
+    let mut wire = connect();
+    wire.create("b-wide", 3000, &[]);
+    let begun = std::time::Instant::now();
+    let mut wires: Vec<Wire> = (0..8).map(|_| connect()).collect();
+    wires.iter_mut().for_each(|wire| wire.send_request(1, 4, &fetch_body("b-wide", 3000, 60_000)));
+    for wire in &mut wires {
+        assert!(wire.frame().expect("an answer").len() > 3000 * 20);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
 /// Twelve bytes announced a Produce of 100 MiB and were charged all of it, so two connections that never sent more kept a core from taking any Produce.
 #[test]
 fn memory_follows_the_bytes_and_not_the_announcement() {
