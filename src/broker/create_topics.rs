@@ -5,10 +5,11 @@ use super::authorize::{Operation, Resource, allowed};
 use super::context::RequestContext;
 use super::errors::Refusal;
 use super::throttle::throttle_ms;
+use crate::base::limits::PARTITIONS_PER_CREATE_MAX;
 use crate::base::{Map, NodeId, PartitionIndex, TopicId};
 use crate::cluster::topic_config::{KEYS, TopicKey};
 use crate::cluster::{
-    Assignment, Command, CommandFault, ConfigEntry, CreateTopic, EntryId, Outcome, Topic, TopicSettings, check,
+    Assignment, Command, CommandFault, ConfigEntry, CreateTopic, EntryId, Outcome, Topic, TopicSettings,
 };
 use crate::protocol::messages::create_topics::{
     CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
@@ -23,13 +24,19 @@ pub async fn handle(broker: &Broker, context: &RequestContext, request: CreateTo
     for topic in &request.topics {
         *times.entry(topic.name.clone()).or_default() += 1;
     }
+    let too_many = partitions_wanted(broker, &request) > PARTITIONS_PER_CREATE_MAX;
     let mut topics = Vec::with_capacity(times.len());
     for topic in &request.topics {
+        broker.shard.io().yield_now().await;
         let made = match times.get_mut(&topic.name) {
             // Named twice: one answer for all of them, and it is no.
             Some(named) if *named > 1 => {
                 *named = 0;
                 Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name."))
+            }
+            Some(1) if too_many => {
+                let why = format!("The request makes more than {PARTITIONS_PER_CREATE_MAX} partitions; make several.");
+                Err(Refusal::new(ErrorCode::PolicyViolation, why))
             }
             Some(1) if request.timeout_ms <= 0 => {
                 Err(Refusal::new(ErrorCode::RequestTimedOut, "The request gave no time."))
@@ -45,6 +52,16 @@ pub async fn handle(broker: &Broker, context: &RequestContext, request: CreateTo
         }));
     }
     CreateTopicsResponse { throttle_time_ms: throttle_ms(context, context.request_bytes), topics }
+}
+
+/// Partitions that the request would make, and one for each topic that says nothing sensible.
+fn partitions_wanted(broker: &Broker, request: &CreateTopicsRequest) -> u64 {
+    let partitions = |topic: &CreatableTopic| match (topic.assignments.len() as u64, topic.num_partitions) {
+        (0, -1) => broker.options.num_partitions as u64,
+        (0, partitions) => u64::try_from(partitions).unwrap_or(0),
+        (assigned, _) => assigned,
+    };
+    request.topics.iter().map(|topic| partitions(topic).max(1)).sum()
 }
 
 /// Makes a topic with the broker's defaults, because someone asked for it by name. One that exists by now is as good.
@@ -116,13 +133,14 @@ async fn one(
 
 /// The topic as the command would make it now.
 fn would_be(broker: &Broker, create: CreateTopic) -> Result<std::sync::Arc<Topic>, CommandFault> {
-    let (image, name) = (broker.shard().image(), create.name.clone());
-    let command = Command::CreateTopic(create);
-    check(&image, &command)?;
+    let image = broker.shard().image();
     let version = image.version();
     let entry = EntryId { index: version.index + 1, ..version };
-    let (image, ..) = crate::cluster::apply(&image, entry, &command);
-    Ok(image.topic(&name).expect("the command was found good").clone())
+    match crate::cluster::apply(&image, entry, &Command::CreateTopic(create)) {
+        (_, _, Ok(Outcome::Created(topic))) => Ok(topic),
+        (_, _, Ok(other)) => unreachable!("CreateTopic gave {other:?}"),
+        (_, _, Err(fault)) => Err(fault),
+    }
 }
 
 fn result(broker: &Broker, context: &RequestContext, topic: &Topic) -> CreatableTopicResult {

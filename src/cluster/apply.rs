@@ -154,8 +154,9 @@ pub fn apply(image: &Image, entry: EntryId, command: &Command) -> (Image, Vec<Ev
     }
 }
 
-/// Whether the command would be accepted now; for `validate_only` and for refusing before anything is written.
-pub fn check(image: &Image, command: &Command) -> Result<(), CommandFault> {
+/// Whether the command would be accepted now.
+#[cfg(test)]
+fn check(image: &Image, command: &Command) -> Result<(), CommandFault> {
     change(&mut image.clone(), command).map(|_| ())
 }
 

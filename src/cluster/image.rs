@@ -20,6 +20,7 @@ use super::codec::{
     self, DecodeError, put_count, put_i32, put_i64, put_option_str, put_str, put_u16, put_u32, put_u64,
 };
 use super::command::{Endpoint, endpoints, features, put_endpoints, put_features};
+use super::grants::Grants;
 use super::names::{collision_key, is_internal};
 use super::quorum::{EntryId, Membership, checked};
 use super::shelf::Shelf;
@@ -46,7 +47,7 @@ pub struct Image {
     pub(super) by_name: Shelf<Arc<str>, Arc<Topic>>,
     pub(super) by_id: Shelf<TopicId, Arc<Topic>>,
     pub(super) collisions: Shelf<String, Arc<str>>,
-    pub(super) grants: Arc<Vec<Grant>>,
+    pub(super) grants: Grants,
     pub(super) partitions: usize,
     pub(super) next_log_id: LogId,
     pub(super) next_producer_id: ProducerId,
@@ -125,19 +126,6 @@ pub struct Partition {
     pub in_sync: SmallVec<[NodeId; 2]>,
 }
 
-/// A run of log ids given to one topic's partitions, in their order.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Grant {
-    /// The first log id.
-    pub first: LogId,
-    /// How many.
-    pub count: u32,
-    /// The topic.
-    pub topic: TopicId,
-    /// The partition that has the first.
-    pub first_partition: PartitionIndex,
-}
-
 /// What became of a log id.
 #[derive(Clone, Debug)]
 pub enum LogState {
@@ -172,7 +160,7 @@ impl Image {
             by_name: Shelf::default(),
             by_id: Shelf::default(),
             collisions: Shelf::default(),
-            grants: Arc::default(),
+            grants: Grants::default(),
             partitions: 0,
             next_log_id: LogId(1),
             next_producer_id: ProducerId(0),
@@ -244,10 +232,7 @@ impl Image {
         if log.0 == 0 || log >= self.next_log_id {
             return LogState::NeverGivenOut;
         }
-        let after = self.grants.partition_point(|grant| grant.first <= log);
-        let Some(grant) = after.checked_sub(1).map(|at| self.grants[at]) else {
-            return LogState::Deleted;
-        };
+        let Some(grant) = self.grants.at_or_below(log) else { return LogState::Deleted };
         let within = log.0 - grant.first.0;
         if within >= u64::from(grant.count) {
             return LogState::Deleted;
@@ -286,20 +271,8 @@ impl Image {
         if let Some(key) = collision_key(&topic.name) {
             self.collisions.insert(key, topic.name.clone());
         }
-        let grants = Arc::make_mut(&mut self.grants);
-        for (at, partition) in topic.partitions.iter().enumerate() {
-            let run = grants.last_mut().filter(|grant| {
-                grant.topic == topic.id && grant.first.0 + u64::from(grant.count) == partition.log_id.0
-            });
-            match run {
-                Some(grant) => grant.count += 1,
-                None => grants.push(Grant {
-                    first: partition.log_id,
-                    count: 1,
-                    topic: topic.id,
-                    first_partition: PartitionIndex(at as i32),
-                }),
-            }
+        for (index, partition) in (0..).zip(&topic.partitions) {
+            self.grants.give(partition.log_id, topic.id, PartitionIndex(index));
         }
         self.by_id.insert(topic.id, topic.clone());
         self.by_name.insert(topic.name.clone(), topic);
@@ -310,7 +283,7 @@ impl Image {
         if let Some(key) = collision_key(&topic.name) {
             self.collisions.remove(&key);
         }
-        Arc::make_mut(&mut self.grants).retain(|grant| grant.topic != topic.id);
+        self.grants.forget(topic.id);
         self.by_id.remove(&topic.id);
         self.by_name.remove(&topic.name);
     }

@@ -7,18 +7,19 @@
 mod apply;
 mod codec;
 mod command;
+mod grants;
 mod image;
 mod names;
 mod quorum;
 mod shelf;
 pub mod topic_config;
 
-pub use apply::{CommandFault, Event, Outcome, apply, check};
+pub use apply::{CommandFault, Event, Outcome, apply};
 pub use codec::DecodeError;
 pub use command::{Assignment, BrokerStarted, Command, ConfigEntry, CreateTopic, Endpoint};
 pub use image::{
-    Grant, Image, LogState, METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_LEVEL_MIN, Node, Partition,
-    Topic, placement,
+    Image, LogState, METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_LEVEL_MIN, Node, Partition, Topic,
+    placement,
 };
 pub use names::{collision_key, is_internal, validate_name};
 pub use quorum::{EntryId, Membership, Vote};

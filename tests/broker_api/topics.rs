@@ -351,6 +351,33 @@ fn batch() -> Vec<u8> {
     batch.encode()
 }
 
+/// Kafka's bound and answer. Each topic was judged with all of its partitions, twice, and nobody else on that core was served: a request of 8 MiB could
+/// name 500,000 of them.
+#[test]
+fn a_request_makes_a_bounded_number_of_partitions() {
+    let mut wire = connect();
+    let wide = |number: usize, partitions| CreatableTopic {
+        num_partitions: partitions,
+        ..topic(&format!("t-bounded-{number}"))
+    };
+    let mut ask = |topics: Vec<CreatableTopic>| -> Vec<i16> {
+        let request = CreateTopicsRequest { topics, timeout_ms: 10_000, validate_only: true };
+        let response: CreateTopicsResponse = wire.call(ApiKey::CreateTopics, 7, &request);
+        response.topics.iter().map(|topic| topic.error_code).collect()
+    };
+    assert_eq!(ask(vec![wide(0, 9_999), wide(1, -1)]), [0, 0]);
+    let violation = ErrorCode::PolicyViolation.code();
+    assert_eq!(ask(vec![wide(0, 9_999), wide(1, 2)]), [violation; 2]);
+    let begun = std::time::Instant::now();
+    assert_eq!(ask((0..2000).map(|number| wide(number, 10_000)).collect()), vec![violation; 2000]);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(4), "{:?}", begun.elapsed());
+    // What is wrong with a count is still said by itself.
+    assert_eq!(
+        ask(vec![wide(0, 0), wide(1, -7), wide(2, 1)]),
+        [ErrorCode::InvalidPartitions.code(); 2].into_iter().chain([0]).collect::<Vec<_>>()
+    );
+}
+
 /// A batch of 200 KB whose first record has 200 MiB and whose second is the one that is looked for.
 fn deep_batch() -> Vec<u8> {
     let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
