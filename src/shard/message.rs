@@ -1,7 +1,8 @@
 //! What travels between cores: owned requests, and replies on a lane of their own.
 //!
-//! A request names the core and the token that its reply goes back to. A core has at most `MAILBOX_MESSAGES_MAX` requests outstanding,
-//! and each lane holds that many from every core, so neither lane can be full and neither can block the other.
+//! A request names the core and the token that its reply goes back to. A core has a bounded number of requests outstanding with another, and each lane
+//! holds that many from every core. Waits of fetches, and their ends, come on top: when they fill a lane, requests wait on the sender's side, in order.
+//! A full request lane never keeps a reply from its own.
 
 use std::sync::Arc;
 

@@ -86,7 +86,7 @@ struct Peer {
     outstanding: Cell<usize>,
     /// A task is emptying the outbox.
     pumping: Cell<bool>,
-    /// Requests beyond the bound. Their bytes are charged to the connections that they came from.
+    /// Requests beyond the bound, or for which the lane had no room. Their bytes are charged to the connections that they came from.
     outbox: RefCell<VecDeque<Request>>,
 }
 
@@ -128,16 +128,16 @@ impl Mesh {
         .await
     }
 
-    /// Asks another core to wait, and fires `signal` at its reply. Waits may be as many as there are consumers, so they take no part in what
-    /// may be outstanding: they wait for room in the lanes instead.
-    pub(super) fn ask_to_wait(&self, to: ShardId, ask: Ask, signal: Rc<Signal>) -> u32 {
+    /// Asks another core to wait, and fires `signal` at its reply. Waits may be as many as there are consumers, so they take no part in what may be
+    /// outstanding.
+    pub(super) fn ask_to_wait(self: &Rc<Self>, to: ShardId, ask: Ask, signal: Rc<Signal>) -> u32 {
         let token = self.await_reply(to, Waiting::Wait(signal));
-        self.send_when_there_is_room(to, Request { from: self.id, token, ask });
+        self.send_in_order(to, Request { from: self.id, token, ask });
         token
     }
 
     /// Ends a wait early. Nothing comes back but the reply to the wait.
-    pub(super) fn cancel(&self, to: ShardId, token: u32) {
+    pub(super) fn cancel(self: &Rc<Self>, to: ShardId, token: u32) {
         let still_waits = self
             .waiting
             .borrow()
@@ -145,17 +145,7 @@ impl Mesh {
             .get(token as usize)
             .is_some_and(|slot| matches!(slot, Some((_, Waiting::Wait(_)))));
         if still_waits {
-            self.send_when_there_is_room(to, Request { from: self.id, token, ask: Ask::Cancel });
-        }
-    }
-
-    fn send_when_there_is_room(&self, to: ShardId, request: Request) {
-        let lane = &self.lanes[usize::from(to.0)].requests;
-        if let Err(request) = lane.try_send(request) {
-            let lane = lane.clone();
-            self.io.spawn(async move {
-                let _ = lane.send(request).await;
-            });
+            self.send_in_order(to, Request { from: self.id, token, ask: Ask::Cancel });
         }
     }
 
@@ -209,20 +199,28 @@ impl Mesh {
         token
     }
 
-    /// Requests to one core leave in the order in which they are sent: straight into its lane, or through the outbox while that is not empty.
     fn send(self: &Rc<Self>, to: ShardId, ask: Ask, waiting: Waiting) {
         let token = self.await_reply(to, waiting);
-        let request = Request { from: self.id, token, ask };
+        self.send_in_order(to, Request { from: self.id, token, ask });
+    }
+
+    /// Requests to one core leave in the order in which they are sent: straight into its lane, or through the outbox while that is not empty.
+    fn send_in_order(self: &Rc<Self>, to: ShardId, request: Request) {
         let peer = &self.peers[usize::from(to.0)];
-        let straight = !peer.pumping.get() && peer.outstanding.get() < per_pair(self.cores());
+        let straight = !peer.pumping.get() && peer.outbox.borrow().is_empty() && self.may_leave(peer, &request);
+        let counts = counts(&request);
         let left = if straight { self.lanes[usize::from(to.0)].requests.try_send(request) } else { Err(request) };
         match left {
-            Ok(()) => peer.outstanding.set(peer.outstanding.get() + 1),
+            Ok(()) => peer.outstanding.set(peer.outstanding.get() + usize::from(counts)),
             Err(request) => {
                 peer.outbox.borrow_mut().push_back(request);
                 self.pump(to);
             }
         }
+    }
+
+    fn may_leave(&self, peer: &Peer, request: &Request) -> bool {
+        !counts(request) || peer.outstanding.get() < per_pair(self.cores())
     }
 
     fn went_through(self: &Rc<Self>, from: ShardId) {
@@ -236,18 +234,65 @@ impl Mesh {
     /// Empties the outbox to a core as far as may be outstanding. One task at a time, so the order holds.
     fn pump(self: &Rc<Self>, to: ShardId) {
         let at = usize::from(to.0);
-        if self.peers[at].outstanding.get() >= per_pair(self.cores()) || self.peers[at].pumping.replace(true) {
+        let peer = &self.peers[at];
+        let first_may = peer.outbox.borrow().front().is_some_and(|first| self.may_leave(peer, first));
+        if !first_may || peer.pumping.replace(true) {
             return;
         }
         let mesh = self.clone();
         self.io.spawn(async move {
             let peer = &mesh.peers[at];
-            while peer.outstanding.get() < per_pair(mesh.cores()) {
-                let Some(request) = ({ peer.outbox.borrow_mut().pop_front() }) else { break };
-                peer.outstanding.set(peer.outstanding.get() + 1);
+            while let Some(request) = { peer.outbox.borrow_mut().pop_front_if(|first| mesh.may_leave(peer, first)) } {
+                peer.outstanding.set(peer.outstanding.get() + usize::from(counts(&request)));
                 let _ = mesh.lanes[at].requests.send(request).await;
             }
             peer.pumping.set(false);
         });
+    }
+}
+
+/// Whether a request takes part in what may be outstanding.
+fn counts(request: &Request) -> bool {
+    !matches!(request.ask, Ask::Wait { .. } | Ask::Cancel)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Mono;
+    use crate::io::sim::{World, WorldOptions};
+
+    /// With a full lane, each message got a task of its own that waited for room, and a cancellation could be sent before the wait that it ends. The
+    /// other core did not know that wait yet, and kept it until its deadline.
+    #[test]
+    fn a_cancellation_does_not_overtake_its_wait() {
+        for seed in 0..20 {
+            let world = World::new(seed, WorldOptions::default());
+            let process = world.process("10.0.0.1");
+            let asks = world.run(process, |io| async move {
+                let mut seats = mesh(2).into_iter();
+                let (mesh, ..) = Mesh::new(&io, seats.next().unwrap());
+                let MeshSeat { mut requests, .. } = seats.next().unwrap();
+                let wait = || {
+                    let ask = Ask::Wait { logs: Vec::new(), deadline: Mono(0) };
+                    mesh.ask_to_wait(ShardId(1), ask, Rc::new(Signal::default()))
+                };
+                let capacity = 2 * per_pair(2);
+                (0..capacity).for_each(|_| {
+                    wait();
+                });
+                let tokens: Vec<_> = (0..10).map(|_| wait()).collect();
+                tokens.iter().for_each(|token| mesh.cancel(ShardId(1), *token));
+                let mut asks = Vec::new();
+                for _ in 0..capacity + 2 * tokens.len() {
+                    let request = requests.recv().await.unwrap();
+                    asks.push((request.token, matches!(request.ask, Ask::Cancel)));
+                }
+                asks
+            });
+            for (at, (token, cancels)) in asks.iter().enumerate() {
+                assert!(!cancels || asks[..at].contains(&(*token, false)), "seed {seed}: token {token}");
+            }
+        }
     }
 }
