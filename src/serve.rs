@@ -244,7 +244,7 @@ fn disk_line(host: &Host) -> String {
     };
     let unverified = if cost.is_plausible() { "" } else { "; unverified: no device is this fast and durable" };
     format!(
-        "{} on {device}{cache}; a durable 4 KiB write takes {} us by O_DIRECT | O_DSYNC (chosen), {} us by write and fdatasync{unverified}",
+        "{} on {device}{cache}; a durable 4 KiB write takes {} us by O_DIRECT | O_DSYNC, as the journal does, {} us by write and fdatasync{unverified}",
         volume.file_system,
         cost.dsync.as_micros(),
         cost.write_then_flush.as_micros()
@@ -295,7 +295,6 @@ fn exit_of_host(fault: &HostRefusal) -> Exit {
         HostRefusal::IoUringForbidden { .. } => Exit::IoUringNotPermitted,
         HostRefusal::LockedMemory { .. } => Exit::LockedMemory,
         HostRefusal::NoDirectWrites { .. } => Exit::UnknownFileSystem,
-        HostRefusal::DirectoryInUse { .. } => Exit::DataDirectoryInUse,
         HostRefusal::NoPermission { .. } => Exit::NoPermission,
         HostRefusal::NoSpace { .. } => Exit::NoSpace,
         HostRefusal::Refused { source, .. } => exit_of(source),

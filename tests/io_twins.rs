@@ -626,7 +626,7 @@ mod the_host {
     use super::*;
     use coretide::io::Signal;
     use coretide::io::uring::HostRefusal;
-    use coretide::io::uring::host::{Signals, check, lock_directory, measure_durable_write, volume};
+    use coretide::io::uring::host::{Signals, check, measure_durable_write, volume};
 
     fn directory(name: &str) -> PathBuf {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("io_twins").join(name);
@@ -639,18 +639,6 @@ mod the_host {
         let limits = check(1).expect("the tests need a host that will do");
         assert!(limits.open_files >= 256 && limits.locked_bytes >= 512 << 10, "{limits:?}");
         assert!(matches!(check(1 << 40), Err(HostRefusal::LockedMemory { .. })) || limits.locked_bytes == u64::MAX);
-    }
-
-    #[test]
-    fn a_directory_is_locked_once() {
-        let directory = directory("locked");
-        let lock = lock_directory(&directory).expect("nobody has it");
-        assert!(matches!(lock_directory(&directory), Err(HostRefusal::DirectoryInUse { .. })));
-        drop(lock);
-        lock_directory(&directory).expect("it was given back");
-        let file = directory.join("file");
-        std::fs::write(&file, b"").unwrap();
-        assert!(matches!(lock_directory(&file.join("below")), Err(HostRefusal::Refused { .. })));
     }
 
     #[test]

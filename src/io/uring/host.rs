@@ -22,11 +22,6 @@ use crate::io::buffer::AlignedBuf;
 pub const KERNEL_NEEDED: (u32, u32) = (6, 6);
 /// Bytes of locked memory that each core needs.
 pub const LOCKED_BYTES_PER_CORE: u64 = 512 << 10;
-/// Tries for a directory's lock, and the pause between them. The ring of a killed process may hold its files for a moment.
-const LOCK_TRIES: u32 = 40;
-const LOCK_PAUSE: Duration = Duration::from_millis(25);
-/// The file whose lock stands for the directory; Kafka's own name for it.
-const LOCK_FILE: &str = ".lock";
 /// Writes per method when the disk is measured, and the time after which fewer must do.
 const MEASURED_WRITES: usize = 50;
 const MEASURE_AT_MOST: Duration = Duration::from_millis(500);
@@ -86,12 +81,6 @@ pub enum HostRefusal {
         directory: PathBuf,
         /// Its kind.
         file_system: FileSystem,
-    },
-    /// Somebody else keeps the directory's lock.
-    #[error("{} is in use by another process", directory.display())]
-    DirectoryInUse {
-        /// Which.
-        directory: PathBuf,
     },
     /// The process may not do this there.
     #[error("no permission to {what} {}", path.display())]
@@ -351,62 +340,16 @@ fn mounted_as(device: &str) -> Option<String> {
     Some(line.split(" - ").nth(1)?.split(' ').next()?.to_owned())
 }
 
-/// Makes the directory if need be and locks it for as long as the returned value lives.
-///
-/// # Errors
-/// [`HostRefusal::DirectoryInUse`] when somebody keeps it for longer than about a second, [`HostRefusal::NoPermission`], [`HostRefusal::NoSpace`],
-/// [`HostRefusal::Refused`].
-pub fn lock_directory(directory: &Path) -> Result<DirectoryLock, HostRefusal> {
-    std::fs::create_dir_all(directory).map_err(|source| HostRefusal::of("make the directory", directory, source))?;
-    let path = directory.join(LOCK_FILE);
-    let mut how = OpenOptions::new();
-    let how = how.create(true).truncate(false).write(true);
-    let file: OwnedFd = how.open(&path).map_err(|source| HostRefusal::of("open", &path, source))?.into();
-    for attempt in 1.. {
-        match try_lock(&file) {
-            Ok(()) => break,
-            Err(fault) if fault.kind() != io::ErrorKind::WouldBlock => {
-                return Err(HostRefusal::of("lock", &path, fault));
-            }
-            Err(_) if attempt == LOCK_TRIES => {
-                return Err(HostRefusal::DirectoryInUse { directory: directory.to_owned() });
-            }
-            Err(_) => std::thread::sleep(LOCK_PAUSE),
-        }
-    }
-    Ok(DirectoryLock { _file: file })
-}
-
-/// Keeps a directory to this process.
-#[derive(Debug)]
-pub struct DirectoryLock {
-    _file: OwnedFd,
-}
-
-/// How a journal write is made durable.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FlushMethod {
-    /// Each write by itself (`O_DIRECT | O_DSYNC`): the device may write through its cache.
-    Dsync,
-    /// A write, then a flush of the file (`O_DIRECT`, `fdatasync`).
-    WriteThenFlush,
-}
-
 /// What one durable 4 KiB write costs in a directory, in the middle of what was measured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WriteCost {
-    /// By [`FlushMethod::Dsync`].
+    /// Each write by itself (`O_DIRECT | O_DSYNC`), as the journal does.
     pub dsync: Duration,
-    /// By [`FlushMethod::WriteThenFlush`].
+    /// A write, then a flush of the file (`O_DIRECT`, `fdatasync`).
     pub write_then_flush: Duration,
 }
 
 impl WriteCost {
-    /// The cheaper way. Close calls go to [`FlushMethod::Dsync`], of which several may be under way at a time.
-    pub fn method(&self) -> FlushMethod {
-        if self.write_then_flush * 5 < self.dsync * 4 { FlushMethod::WriteThenFlush } else { FlushMethod::Dsync }
-    }
-
     /// Whether a device can be this fast and durable. If not, something between us and it may be lying.
     pub fn is_plausible(&self) -> bool {
         self.dsync.min(self.write_then_flush) >= PLAUSIBLE_WRITE
@@ -554,13 +497,11 @@ mod tests {
     }
 
     #[test]
-    fn the_cheaper_way_is_taken() {
+    fn a_write_that_no_device_can_do_is_doubted() {
         let cost = |dsync, flush| WriteCost {
             dsync: Duration::from_micros(dsync),
             write_then_flush: Duration::from_micros(flush),
         };
-        assert_eq!(cost(77, 69).method(), FlushMethod::Dsync);
-        assert_eq!(cost(900, 69).method(), FlushMethod::WriteThenFlush);
         assert!(cost(77, 69).is_plausible() && !cost(2, 3).is_plausible());
     }
 }
