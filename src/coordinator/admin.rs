@@ -14,7 +14,10 @@ use bytes::Bytes;
 
 impl Coordinator {
     pub(super) fn describe_groups(&self, groups: Vec<Str>) -> Vec<DescribedGroup> {
-        let described = groups.into_iter().map(|id| match self.groups.get(&id) {
+        // A group that is named twice is described once: else a small request could ask for an answer of any size.
+        let mut seen = Set::default();
+        let groups = groups.into_iter().filter(|id| seen.insert(id.clone()));
+        let described = groups.map(|id| match self.groups.get(&id) {
             Some(group) => group.describe(),
             None => DescribedGroup {
                 group: id,

@@ -1,6 +1,6 @@
 //! OffsetCommit, OffsetFetch and OffsetDelete.
 
-use super::command::{Now, OffsetCommit, OffsetDelete, OffsetFetch, Token};
+use super::command::{FetchTopic, Now, OffsetCommit, OffsetDelete, OffsetFetch, Token};
 use super::error::GroupError;
 use super::group::{Group, State};
 use super::handle::Coordinator;
@@ -9,7 +9,7 @@ use super::offsets::{CommittedOffset, GroupOffsets, View, slot_bytes};
 use super::records::{CoordinatorRecord, offset_key};
 use super::reply::{CommittedTopic, DeletedTopic, FetchedPartition, FetchedTopic, Reply};
 use crate::base::limits::{GROUPS_PER_PARTITION_MAX, OFFSETS_PER_GROUP_MAX};
-use crate::base::{LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId};
+use crate::base::{LeaderEpoch, Offset, PartitionIndex, Set, Timestamp, TopicId};
 use crate::protocol::Str;
 
 impl Coordinator {
@@ -114,24 +114,10 @@ impl Coordinator {
         let view = if fetch.require_stable { View::Latest } else { View::Committed };
         // An offset without its group is on its way out.
         let offsets = self.offsets.group(&fetch.group).filter(|_| self.groups.contains_key(&fetch.group));
-        let topics = match fetch.topics {
-            Some(topics) => {
-                let fetched = topics.into_iter().map(|topic| FetchedTopic {
-                    partitions: topic
-                        .partitions
-                        .into_iter()
-                        .map(|partition| {
-                            let offset = offsets.and_then(|offsets| offsets.get(view, &topic.name, partition));
-                            let offset = offset.filter(|offset| is_same_topic(offset.topic_id, topic.topic_id));
-                            fetched(partition, offset)
-                        })
-                        .collect(),
-                    name: topic.name.clone(),
-                    topic_id: topic.topic_id,
-                });
-                fetched.collect()
-            }
-            None => offsets.map(|offsets| fetch_all(offsets, view)).unwrap_or_default(),
+        let topics = match (fetch.topics, offsets) {
+            (Some(topics), offsets) => fetch_some(offsets, view, topics),
+            (None, Some(offsets)) => fetch_all(offsets, view),
+            (None, None) => Vec::new(),
         };
         let reply = Reply::OffsetFetch(Ok(topics));
         match view {
@@ -192,6 +178,21 @@ impl Group {
         // Before its first sync a member does not know what is its to commit. During the call to join it still does.
         if self.state == State::CompletingRebalance { Err(GroupError::RebalanceInProgress) } else { Ok(()) }
     }
+}
+
+/// An offset that is asked for twice is shown once: else a small request could ask for an answer of any size.
+fn fetch_some(offsets: Option<&GroupOffsets>, view: View, topics: Vec<FetchTopic>) -> Vec<FetchedTopic> {
+    let mut seen = Set::default();
+    let topics = topics.into_iter().map(|FetchTopic { name, topic_id, partitions }| {
+        let partitions = partitions.into_iter().filter_map(|partition| {
+            let offset = offsets.and_then(|offsets| offsets.get(view, &name, partition));
+            let offset = offset.filter(|offset| is_same_topic(offset.topic_id, topic_id));
+            let shown = offset.is_none() || seen.insert((name.clone(), partition));
+            shown.then(|| fetched(partition, offset))
+        });
+        FetchedTopic { partitions: partitions.collect(), name, topic_id }
+    });
+    topics.collect()
 }
 
 fn fetch_all(offsets: &GroupOffsets, view: View) -> Vec<FetchedTopic> {

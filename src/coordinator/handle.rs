@@ -130,7 +130,7 @@ impl Coordinator {
             }
             None => bytes + member_bytes(&new_id) + 2 * join.group.len(),
         };
-        if wanted > 0 && wanted > self.room() {
+        if wanted > self.room() {
             return Err(GroupError::CoordinatorNotAvailable);
         }
         // A name twice would count the member twice among those who support it.

@@ -29,11 +29,11 @@ pub enum Reply {
     LeaveGroup(Result<Vec<LeftMember>, GroupError>),
     /// To OffsetCommit: topics and partitions in the order of the request.
     OffsetCommit(Result<Vec<CommittedTopic>, GroupError>),
-    /// To OffsetFetch: topics and partitions in the order of the request, or all there are.
+    /// To OffsetFetch: topics and partitions in the order of the request, a committed offset once; or all there are.
     OffsetFetch(Result<Vec<FetchedTopic>, GroupError>),
     /// To OffsetDelete: topics and partitions in the order of the request.
     OffsetDelete(Result<Vec<DeletedTopic>, GroupError>),
-    /// To DescribeGroups, in the order of the request.
+    /// To DescribeGroups: each group once, in the order of the request.
     DescribeGroups(Result<Vec<DescribedGroup>, GroupError>),
     /// To ListGroups.
     ListGroups(Result<Vec<ListedGroup>, GroupError>),

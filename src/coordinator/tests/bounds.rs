@@ -185,6 +185,22 @@ fn a_record_that_the_log_does_not_take_is_refused() {
     assert_eq!(world.heartbeat("g", &members[0].member_id, members[0].generation_id), Ok(()));
 }
 
+/// A note of 4 KiB, fetched a million times by one request of a few MiB, would be an answer of 4 GiB.
+#[test]
+fn an_answer_does_not_grow_by_asking_for_the_same_again() {
+    let mut world = World::new();
+    let mut large = commit("g", &[("t", 0, 1)]);
+    large.topics[0].partitions[0].metadata = "x".repeat(4_096).into();
+    world.commit_offsets(large).unwrap();
+    let topic = || FetchTopic { name: "t".into(), topic_id: TopicId::ZERO, partitions: vec![PartitionIndex(0); 100] };
+    let fetch = OffsetFetch { group: "g".into(), topics: Some(vec![topic(), topic()]), require_stable: false };
+    let token = world.ask(Command::OffsetFetch(fetch));
+    assert_eq!(world.fetched(token).len(), 1);
+    let token = world.ask(Command::DescribeGroups { groups: vec!["g".into(); 100] });
+    let Reply::DescribeGroups(Ok(groups)) = world.answer(token) else { panic!("it is described") };
+    assert_eq!(groups.len(), 1);
+}
+
 #[test]
 fn what_is_kept_does_not_hold_a_frame_in_memory() {
     let frame = Bytes::from(vec![0; 1 << 20]);

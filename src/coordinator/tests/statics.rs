@@ -166,6 +166,27 @@ fn a_group_of_absent_static_members_waits_for_their_sessions_to_end() {
     }
 }
 
+/// With hardly any time for a rebalance the timer would fall due again as soon as it was looked at.
+#[test]
+fn absent_static_members_without_patience_do_not_keep_the_broker_busy() {
+    let mut world = World::new();
+    let hasty = |join| JoinGroup { rebalance_timeout_ms: 1, ..join };
+    let members = world.stable(vec![hasty(joining("a")), hasty(instance("i"))]);
+    let dynamic = members.iter().find(|member| member.member_id.starts_with("a-")).unwrap();
+    assert_eq!(world.leave("g", &[(&dynamic.member_id, None)]), [Ok(())]);
+    let mut ticks = 0;
+    while let Some(at) = world.coordinator.next_deadline().filter(|at| *at < Mono(10_000_000_000)) {
+        world.at(at);
+        let effects = world.coordinator.tick(world.now);
+        world.absorb(effects);
+        ticks += 1;
+        assert!(ticks <= 11, "once a second is enough");
+    }
+    assert_eq!(world.state("g"), State::PreparingRebalance);
+    world.pass(SECOND);
+    assert_eq!(world.state("g"), State::Empty, "its session is over");
+}
+
 #[test]
 fn an_instance_leaves_by_its_name() {
     let mut world = World::new();
