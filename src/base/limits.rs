@@ -169,6 +169,6 @@ pub const COORDINATOR_BYTES_MAX: usize = 64 << 20;
 pub const COORDINATOR_APPENDS_MAX: usize = 1024;
 /// Timers of one coordinator that are carried out together.
 pub const COORDINATOR_TIMERS_PER_TICK: usize = 1024;
-/// Groups that one step of the search for expired offsets looks at.
-pub const EXPIRY_GROUPS_PER_STEP: usize = 256;
+/// Groups and offsets that one step of the search for expired offsets looks at; the offsets of the last group it ends with.
+pub const EXPIRY_LOOKS_PER_STEP: usize = 512;
 const _: () = assert!(MEMBER_BYTES_MAX <= COORDINATOR_BYTES_MAX && MEMBER_BYTES_MAX <= REQUEST_BYTES_MAX_SMALL);

@@ -7,7 +7,7 @@ use super::line::{Effects, Outbox};
 use super::offsets::{CommittedOffset, View};
 use super::records::CoordinatorRecord;
 use super::timers::Timer;
-use crate::base::limits::EXPIRY_GROUPS_PER_STEP;
+use crate::base::limits::EXPIRY_LOOKS_PER_STEP;
 use crate::base::{PartitionIndex, Timestamp, TopicId};
 use crate::protocol::Str;
 
@@ -17,8 +17,11 @@ impl Coordinator {
         if self.to_expire.is_empty() {
             self.to_expire.extend(self.groups.keys().cloned());
         }
-        for _ in 0..EXPIRY_GROUPS_PER_STEP {
-            let Some(id) = self.to_expire.pop_front() else { break };
+        let mut looks = 0;
+        while looks < EXPIRY_LOOKS_PER_STEP
+            && let Some(id) = self.to_expire.pop_front()
+        {
+            looks += 1 + self.offsets.group(&id).map_or(0, |offsets| offsets.slots());
             self.expire_group(&id, now, outbox);
         }
         let wait =

@@ -63,6 +63,12 @@ impl Timers {
         self.deadlines.get(timer).map(|(at, _)| *at)
     }
 
+    /// All of them.
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Timer> {
+        self.deadlines.keys()
+    }
+
     /// How many there are.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {

@@ -332,7 +332,6 @@ impl Group {
         self.subscribed = self.subscriptions();
         let empty = self.members.is_empty();
         self.transition(if empty { State::Empty } else { State::CompletingRebalance }, now);
-        self.pending_sync.clear();
     }
 
     /// If the leader did not join, another one leads who did. False if nobody joined.

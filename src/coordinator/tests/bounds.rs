@@ -206,6 +206,29 @@ fn what_is_kept_does_not_hold_a_frame_in_memory() {
     let frame = Bytes::from(vec![0; 1 << 20]);
     let mut world = World::new();
     let protocols = vec![Protocol { name: "range".into(), metadata: frame.slice(..10) }];
-    world.stable(vec![JoinGroup { protocols, ..joining("a") }]);
-    assert!(frame.is_unique(), "its bytes were copied");
+    let token = world.join(JoinGroup { protocols, ..joining("a") });
+    world.pass(Duration::ZERO);
+    let member_id = world.joined(token).member_id;
+    world.ask(Command::SyncGroup(SyncGroup {
+        group: "g".into(),
+        member_id: member_id.clone(),
+        group_instance_id: None,
+        generation_id: 1,
+        protocol_type: None,
+        protocol_name: None,
+        assignments: vec![(member_id, frame.slice(..10))],
+    }));
+    assert_eq!(world.state("g"), State::Stable);
+    let replayed = Bytes::from(vec![0; 1 << 20]);
+    let value = GroupMetadataValue {
+        members: vec![records::MemberMetadata {
+            subscription: replayed.slice(..10),
+            assignment: replayed.slice(..10),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let group = group::Group::from_record("h".into(), value, world.now.wall);
+    assert_eq!(group.members().len(), 1);
+    assert!(frame.is_unique() && replayed.is_unique(), "what is kept was copied");
 }

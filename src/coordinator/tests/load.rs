@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::coordinator::records::MemberMetadata;
-use crate::coordinator::timers::Timer;
 
 #[test]
 fn a_group_goes_on_after_a_restart() {

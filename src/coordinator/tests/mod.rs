@@ -20,6 +20,7 @@ use bytes::Bytes;
 
 use super::group::State;
 use super::records::{GroupMetadataKey, GroupMetadataValue, Replay, decode};
+use super::timers::Timer;
 use super::*;
 use crate::base::{LeaderEpoch, Mono, Offset, PartitionIndex, Timestamp, TopicId};
 use crate::protocol::Str;
@@ -80,6 +81,18 @@ impl World {
             while self.commit() {}
         }
         self.coordinator.groups.values().for_each(group::Group::check);
+        for timer in self.coordinator.timers.iter() {
+            let needed = match timer {
+                Timer::Session { group, member } => {
+                    let group = &self.coordinator.groups[group];
+                    group.member(member).is_some() || group.is_pending(member)
+                }
+                Timer::Join { group } => self.state(group) == State::PreparingRebalance,
+                Timer::Sync { group } => !self.coordinator.groups[group].pending_sync.is_empty(),
+                Timer::Expiry => true,
+            };
+            assert!(needed, "nobody needs {timer:?}");
+        }
         let bytes: usize = self.coordinator.groups.values().map(group::Group::bytes).sum();
         assert_eq!(self.coordinator.group_bytes, bytes);
     }
