@@ -252,6 +252,15 @@ pub(super) fn set_max_timestamp(batch: &mut [u8], time: Timestamp) {
     set_crc(batch);
 }
 
+/// Names another codec, and makes length and CRC anew.
+pub(super) fn set_codec(batch: &mut [u8], codec: Codec) {
+    let length = i32::try_from(batch.len() - LOG_OVERHEAD_BYTES).expect("a batch is smaller than 2 GiB");
+    let (header, _) = BatchHeader::mut_from_prefix(batch).expect("a checked batch holds its header");
+    header.attributes = (header.attributes.get() & !CODEC_BITS | u16::from(codec.bits())).into();
+    header.length = length.into();
+    set_crc(batch);
+}
+
 /// Makes the CRC anew.
 pub(super) fn set_crc(batch: &mut [u8]) {
     let header = BatchHeader::read(batch).expect("a batch of ours holds its header");

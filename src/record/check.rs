@@ -38,6 +38,8 @@ pub struct CheckedBatch {
     pub bytes: Bytes,
     /// Its header in plain numbers.
     pub info: BatchInfo,
+    /// Bytes of its records, unfolded.
+    pub unfolded_bytes: usize,
 }
 
 impl RawBatch {
@@ -236,7 +238,7 @@ impl Checker<'_> {
             batch::set_max_timestamp(&mut corrected, info.max_timestamp);
             bytes = corrected.freeze();
         }
-        Ok(CheckedBatch { bytes, info })
+        Ok(CheckedBatch { bytes, info, unfolded_bytes: self.walked })
     }
 }
 

@@ -8,6 +8,7 @@ mod batch; // the 61 bytes in front, stored batches, and patching them in place
 mod build; // batches of our own
 mod check; // from a hope to a proof
 pub mod compress; // gzip, snappy, lz4, zstd: both ways, bounded
+mod recode; // a checked batch in another codec
 mod records; // the records inside: iterator and resumable walk
 mod search; // a record by its timestamp
 
@@ -17,6 +18,7 @@ pub use batch::{
 };
 pub use build::{Builder, Header, NewRecord};
 pub use check::{BatchFault, BatchLimits, CheckedBatch, Checker, Progress, RawBatch, RecordFault, RecordFaultKind};
-pub use compress::Scratch;
+pub use compress::{Fold, Scratch};
+pub use recode::{Recoded, Recoder};
 pub use records::{Headers, Record, RecordsFault, records};
 pub use search::{Search, SearchFault, Searched, max_timestamp};

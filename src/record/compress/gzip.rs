@@ -2,8 +2,7 @@
 
 use super::{Codec, CompressFault, Piece};
 use crate::base::limits::UNFOLD_CHUNK_BYTES;
-use flate2::{Crc, Decompress, FlushDecompress, Status};
-use std::io::Write;
+use flate2::{Compress, Compression, Crc, Decompress, FlushCompress, FlushDecompress, Status};
 
 #[derive(Debug, Default)]
 pub(super) struct Unfolder {
@@ -122,17 +121,71 @@ fn fault(what: &'static str) -> CompressFault {
     CompressFault { codec: Codec::Gzip, what, ends_early: false }
 }
 
-pub(super) fn compress(level: Option<i32>, input: &[u8], out: &mut Vec<u8>) {
-    let level = level.and_then(|level| u32::try_from(level).ok()).filter(|level| (1..=9).contains(level));
-    let mut folder = flate2::write::GzEncoder::new(out, level.map_or_else(Default::default, flate2::Compression::new));
-    folder.write_all(input).expect("a Vec takes every write");
-    folder.finish().expect("a Vec takes every write");
+/// Writes one member, without a name or a time, as Java's `GZIPOutputStream` does.
+#[derive(Debug, Default)]
+pub(super) struct Folder {
+    held: Option<Folding>,
 }
+
+#[derive(Debug)]
+struct Folding {
+    level: Compression,
+    deflate: Compress,
+    crc: Crc,
+}
+
+impl Folder {
+    pub(super) fn begin(&mut self, level: Option<i32>, out: &mut Vec<u8>) {
+        let level = level.and_then(|level| u32::try_from(level).ok()).filter(|level| (1..=9).contains(level));
+        let level = level.map_or_else(Compression::default, Compression::new);
+        match &mut self.held {
+            Some(held) if held.level == level => {
+                held.deflate.reset();
+                held.crc.reset();
+            }
+            held => *held = Some(Folding { level, deflate: Compress::new(level, false), crc: Crc::new() }),
+        }
+        out.extend(HEADER);
+    }
+
+    pub(super) fn push(&mut self, mut piece: &[u8], out: &mut Vec<u8>) {
+        let held = self.held.as_mut().expect("begin comes before push");
+        held.crc.update(piece);
+        while !piece.is_empty() {
+            out.reserve(UNFOLD_CHUNK_BYTES);
+            let taken = held.deflate.total_in();
+            held.deflate.compress_vec(piece, out, FlushCompress::None).expect("the stream has not ended");
+            piece = &piece[(held.deflate.total_in() - taken) as usize..];
+        }
+    }
+
+    pub(super) fn end(&mut self, out: &mut Vec<u8>) {
+        let held = self.held.as_mut().expect("begin comes before end");
+        loop {
+            out.reserve(UNFOLD_CHUNK_BYTES);
+            let status = held.deflate.compress_vec(&[], out, FlushCompress::Finish);
+            if status.expect("the stream has not ended") == Status::StreamEnd {
+                break;
+            }
+        }
+        out.extend(held.crc.sum().to_le_bytes());
+        out.extend(held.crc.amount().to_le_bytes());
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        // zlib-rs: a window of 64 KiB, hash chains, and what waits to be written.
+        self.held.as_ref().map_or(0, |_| 320 << 10)
+    }
+}
+
+/// Magic, deflate, no flags, no time, no hint, an unknown system.
+const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Scratch, UnfoldFault, decompress_bounded};
+    use super::super::{Scratch, UnfoldFault, compress, decompress_bounded};
     use super::*;
+    use std::io::{Read, Write};
 
     #[test]
     fn members_and_optional_fields_are_read() {
@@ -144,7 +197,7 @@ mod tests {
             .write(&mut bytes, Default::default());
         named.write_all(b"one ").unwrap();
         named.finish().unwrap();
-        compress(Some(9), b"two", &mut bytes);
+        compress(Codec::Gzip, Some(9), b"two", &mut bytes);
         let mut scratch = Scratch::default();
         assert_eq!(decompress_bounded(Codec::Gzip, &bytes, 100, &mut scratch).unwrap(), b"one two");
         bytes.extend([1, 2, 3]);
@@ -154,10 +207,25 @@ mod tests {
     #[test]
     fn a_wrong_checksum_is_found() {
         let mut bytes = Vec::new();
-        compress(None, b"hello", &mut bytes);
+        compress(Codec::Gzip, None, b"hello", &mut bytes);
         let at = bytes.len() - 8;
         bytes[at] ^= 1;
         let fault = decompress_bounded(Codec::Gzip, &bytes, 100, &mut Scratch::default()).unwrap_err();
         assert_eq!(fault, UnfoldFault::Fault(super::fault("the CRC does not fit")));
+    }
+
+    #[test]
+    fn other_readers_read_our_members() {
+        let input: Vec<u8> = (0..300_000u32).map(|n| (n >> 7) as u8 ^ (n % 3) as u8).collect();
+        let mut sizes = Vec::new();
+        for level in [None, Some(1), Some(9)] {
+            let mut folded = Vec::new();
+            compress(Codec::Gzip, level, &input, &mut folded);
+            let mut again = Vec::new();
+            flate2::read::GzDecoder::new(&folded[..]).read_to_end(&mut again).unwrap();
+            assert!(again == input);
+            sizes.push(folded.len());
+        }
+        assert!(sizes[1] > sizes[2], "the level counts: {sizes:?}");
     }
 }

@@ -10,7 +10,7 @@
 //! 00 00 00 00       end; a content checksum may follow and is not looked at
 //! ```
 
-use super::{Codec, CompressFault, Piece};
+use super::{Codec, CompressFault, Gatherer, Piece};
 use crate::base::limits::UNFOLD_KEPT_BYTES_MAX;
 use twox_hash::XxHash32;
 
@@ -124,31 +124,52 @@ fn fault(what: &'static str) -> CompressFault {
     CompressFault { codec: Codec::Lz4, what, ends_early: false }
 }
 
-pub(super) fn compress(input: &[u8], out: &mut Vec<u8>) {
-    let descriptor = [VERSION_1 | INDEPENDENT, 4 << 4];
-    out.extend(MAGIC);
-    out.extend(descriptor);
-    out.push(header_checksum(&descriptor));
-    for block in input.chunks(BLOCK_BYTES) {
-        let at = out.len();
-        out.resize(at + 4 + lz4_flex::block::get_maximum_output_size(block.len()), 0);
-        let folded =
-            lz4_flex::block::compress_into(block, &mut out[at + 4..]).expect("the output has its maximum size");
-        let length = if folded < block.len() {
-            folded as u32
-        } else {
-            out[at + 4..at + 4 + block.len()].copy_from_slice(block);
-            block.len() as u32 | STORED
-        };
-        out[at..at + 4].copy_from_slice(&length.to_le_bytes());
-        out.truncate(at + 4 + (length & !STORED) as usize);
+/// Writes frames as Kafka's Java client does: independent blocks of 64 KiB, no checksums but the header's.
+#[derive(Debug, Default)]
+pub(super) struct Folder {
+    gatherer: Gatherer,
+}
+
+impl Folder {
+    pub(super) fn begin(&mut self, out: &mut Vec<u8>) {
+        let descriptor = [VERSION_1 | INDEPENDENT, 4 << 4];
+        out.extend(MAGIC);
+        out.extend(descriptor);
+        out.push(header_checksum(&descriptor));
+        self.gatherer.block.clear();
     }
-    out.extend([0; 4]);
+
+    pub(super) fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        self.gatherer.push(piece, BLOCK_BYTES, |block| fold_block(block, out));
+    }
+
+    pub(super) fn end(&mut self, out: &mut Vec<u8>) {
+        self.gatherer.end(|block| fold_block(block, out));
+        out.extend([0; 4]);
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.gatherer.block.capacity()
+    }
+}
+
+fn fold_block(block: &[u8], out: &mut Vec<u8>) {
+    let at = out.len();
+    out.resize(at + 4 + lz4_flex::block::get_maximum_output_size(block.len()), 0);
+    let folded = lz4_flex::block::compress_into(block, &mut out[at + 4..]).expect("the output has its maximum size");
+    let length = if folded < block.len() {
+        folded as u32
+    } else {
+        out[at + 4..at + 4 + block.len()].copy_from_slice(block);
+        block.len() as u32 | STORED
+    };
+    out[at..at + 4].copy_from_slice(&length.to_le_bytes());
+    out.truncate(at + 4 + (length & !STORED) as usize);
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Scratch, decompress_bounded};
+    use super::super::{Scratch, compress, decompress_bounded};
     use super::*;
     use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
     use std::io::{Read, Write};
@@ -177,11 +198,19 @@ mod tests {
     #[test]
     fn other_readers_read_our_frames() {
         let mut folded = Vec::new();
-        compress(&input(), &mut folded);
+        compress(Codec::Lz4, None, &input(), &mut folded);
         let mut again = Vec::new();
         FrameDecoder::new(&folded[..]).read_to_end(&mut again).unwrap();
         assert!(again == input());
         assert!(folded.len() < input().len());
+    }
+
+    /// As `Lz4BlockOutputStream` of kafka-clients writes them, to the byte.
+    #[test]
+    fn a_frame_has_these_bytes() {
+        let mut folded = Vec::new();
+        compress(Codec::Lz4, None, b"abc", &mut folded);
+        assert_eq!(folded, b"\x04\x22\x4d\x18\x60\x40\x82\x03\x00\x00\x80abc\0\0\0\0");
     }
 
     /// Kafka's Java reader throws on them, so a batch with such a frame could never be consumed.

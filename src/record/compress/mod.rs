@@ -22,14 +22,29 @@ pub struct CompressFault {
     pub ends_early: bool,
 }
 
-/// What unfolding works in. It allocates nothing before the first compressed batch, is used again and again, and does not grow with what a batch unfolds
-/// to. One exception, bounded by `SNAPPY_HISTORY_BYTES_MAX` and given back at once: a snappy block that refers back further than 64 KiB.
+/// What unfolding and folding work in. It allocates nothing before the first compressed batch, is used again and again, and does not grow with what a batch
+/// unfolds to. One exception, bounded by `SNAPPY_HISTORY_BYTES_MAX` and given back at once: a snappy block that refers back further than 64 KiB.
 #[derive(Debug, Default)]
 pub struct Scratch {
+    unfolders: Unfolders,
+    folder: Folder,
+}
+
+#[derive(Debug, Default)]
+struct Unfolders {
     gzip: gzip::Unfolder,
     snappy: snappy::Unfolder,
     lz4: lz4::Unfolder,
     zstd: zstd::Unfolder,
+    codec: Codec,
+}
+
+#[derive(Debug, Default)]
+struct Folder {
+    gzip: gzip::Folder,
+    snappy: snappy::Folder,
+    lz4: lz4::Folder,
+    zstd: zstd::Folder,
     codec: Codec,
 }
 
@@ -44,21 +59,88 @@ pub(super) enum Piece<'s> {
     Again,
 }
 
+/// One step of unfolding and folding again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refolded {
+    /// So many bytes went from one to the other.
+    Bytes(usize),
+    /// Everything was unfolded. The fold is to be ended.
+    End,
+    /// Forget the pieces so far, and begin the fold again.
+    Again,
+}
+
+/// Into what a body is folded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fold {
+    /// The codec.
+    pub codec: Codec,
+    /// How hard it tries, where the codec has levels: gzip (1 to 9) and zstd. `None`: the codec's own default.
+    pub level: Option<i32>,
+}
+
 impl Scratch {
     /// Gets ready for another body.
     pub(super) fn begin(&mut self, codec: Codec) {
-        self.codec = codec;
+        let unfolders = &mut self.unfolders;
+        unfolders.codec = codec;
         match codec {
             Codec::None => {}
-            Codec::Gzip => self.gzip.begin(),
-            Codec::Snappy => self.snappy.begin(),
-            Codec::Lz4 => self.lz4.begin(),
-            Codec::Zstd => self.zstd.begin(),
+            Codec::Gzip => unfolders.gzip.begin(),
+            Codec::Snappy => unfolders.snappy.begin(),
+            Codec::Lz4 => unfolders.lz4.begin(),
+            Codec::Zstd => unfolders.zstd.begin(),
         }
     }
 
     /// The next piece of `input`, which must be the same whole body at each call since [`Scratch::begin`].
     pub(super) fn next(&mut self, input: &[u8]) -> Result<Piece<'_>, CompressFault> {
+        self.unfolders.next(input)
+    }
+
+    /// Begins to fold a body of `bytes` bytes onto the end of `out`.
+    pub(super) fn begin_fold(&mut self, fold: Fold, bytes: usize, out: &mut Vec<u8>) {
+        self.folder.begin(fold, bytes, out);
+    }
+
+    /// Folds a piece. What comes of it may come later.
+    pub(super) fn fold(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        self.folder.push(piece, out);
+    }
+
+    /// Ends the fold.
+    pub(super) fn end_fold(&mut self, out: &mut Vec<u8>) {
+        self.folder.end(out);
+    }
+
+    /// As [`Scratch::next`], and the piece is folded.
+    pub(super) fn refold(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Refolded, CompressFault> {
+        Ok(match self.unfolders.next(input)? {
+            Piece::Bytes(piece) => {
+                self.folder.push(piece, out);
+                Refolded::Bytes(piece.len())
+            }
+            Piece::End => Refolded::End,
+            Piece::Again => Refolded::Again,
+        })
+    }
+
+    /// Gives back what one batch needed beyond the usual, however it ended. What was begun cannot go on.
+    pub fn trim(&mut self) {
+        self.unfolders.snappy.trim();
+        self.unfolders.zstd.trim();
+        self.folder.zstd.trim();
+    }
+
+    /// Bytes of memory held now.
+    pub fn held_bytes(&self) -> usize {
+        let Unfolders { gzip, snappy, lz4, zstd, .. } = &self.unfolders;
+        gzip.held_bytes() + snappy.held_bytes() + lz4.held_bytes() + zstd.held_bytes() + self.folder.held_bytes()
+    }
+}
+
+impl Unfolders {
+    fn next(&mut self, input: &[u8]) -> Result<Piece<'_>, CompressFault> {
         match self.codec {
             Codec::None => Ok(Piece::End),
             Codec::Gzip => self.gzip.next(input),
@@ -67,16 +149,77 @@ impl Scratch {
             Codec::Zstd => self.zstd.next(input),
         }
     }
+}
 
-    /// Gives back what one batch needed beyond the usual, however it ended. What was begun cannot go on.
-    pub fn trim(&mut self) {
-        self.snappy.trim();
-        self.zstd.trim();
+impl Folder {
+    fn begin(&mut self, fold: Fold, bytes: usize, out: &mut Vec<u8>) {
+        self.codec = fold.codec;
+        match fold.codec {
+            Codec::None => {}
+            Codec::Gzip => self.gzip.begin(fold.level, out),
+            Codec::Snappy => self.snappy.begin(out),
+            Codec::Lz4 => self.lz4.begin(out),
+            Codec::Zstd => self.zstd.begin(fold.level, bytes),
+        }
     }
 
-    /// Bytes of memory held now.
-    pub fn held_bytes(&self) -> usize {
+    fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        match self.codec {
+            Codec::None => out.extend_from_slice(piece),
+            Codec::Gzip => self.gzip.push(piece, out),
+            Codec::Snappy => self.snappy.push(piece, out),
+            Codec::Lz4 => self.lz4.push(piece, out),
+            Codec::Zstd => self.zstd.push(piece, out),
+        }
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) {
+        match self.codec {
+            Codec::None => {}
+            Codec::Gzip => self.gzip.end(out),
+            Codec::Snappy => self.snappy.end(out),
+            Codec::Lz4 => self.lz4.end(out),
+            Codec::Zstd => self.zstd.end(out),
+        }
+    }
+
+    fn held_bytes(&self) -> usize {
         self.gzip.held_bytes() + self.snappy.held_bytes() + self.lz4.held_bytes() + self.zstd.held_bytes()
+    }
+}
+
+/// Gathers bytes into blocks of a fixed size.
+#[derive(Debug, Default)]
+struct Gatherer {
+    block: Vec<u8>,
+}
+
+impl Gatherer {
+    /// Gives each block of `size` that is full by now to `take`.
+    fn push(&mut self, mut piece: &[u8], size: usize, mut take: impl FnMut(&[u8])) {
+        while !piece.is_empty() {
+            if self.block.is_empty() && piece.len() >= size {
+                let (whole, rest) = piece.split_at(size);
+                take(whole);
+                piece = rest;
+                continue;
+            }
+            let (now, rest) = piece.split_at(piece.len().min(size - self.block.len()));
+            self.block.extend_from_slice(now);
+            piece = rest;
+            if self.block.len() == size {
+                take(&self.block);
+                self.block.clear();
+            }
+        }
+    }
+
+    /// Gives the rest, if there is any.
+    fn end(&mut self, take: impl FnOnce(&[u8])) {
+        if !self.block.is_empty() {
+            take(&self.block);
+            self.block.clear();
+        }
     }
 }
 
@@ -116,15 +259,12 @@ pub fn decompress_bounded(
     }
 }
 
-/// Folds `input` onto the end of `out`. `level` counts for gzip (1 to 9) and zstd, each with its own default; the other two have none.
+/// Folds a whole body onto the end of `out`. `level` counts for gzip (1 to 9) and zstd, each with its own default; the other two have none.
 pub fn compress(codec: Codec, level: Option<i32>, input: &[u8], out: &mut Vec<u8>) {
-    match codec {
-        Codec::None => out.extend_from_slice(input),
-        Codec::Gzip => gzip::compress(level, input, out),
-        Codec::Snappy => snappy::compress(input, out),
-        Codec::Lz4 => lz4::compress(input, out),
-        Codec::Zstd => zstd::compress(level, input, out),
-    }
+    let mut folder = Folder::default();
+    folder.begin(Fold { codec, level }, input.len(), out);
+    folder.push(input, out);
+    folder.end(out);
 }
 
 #[cfg(test)]
@@ -180,6 +320,21 @@ mod tests {
         }
     }
 
+    /// At its highest level zstd would take 800 MB.
+    #[test]
+    fn the_hardest_fold_has_bounded_memory() {
+        let input = text(5, 9 << 20);
+        for level in [1, 9, 15, 19, 22] {
+            let mut scratch = Scratch::default();
+            let mut out = Vec::new();
+            scratch.begin_fold(Fold { codec: Codec::Zstd, level: Some(level) }, input.len(), &mut out);
+            scratch.fold(&input[..1 << 18], &mut out);
+            assert!(scratch.held_bytes() < 40 << 20, "level {level} holds {}", scratch.held_bytes());
+            scratch.trim();
+            assert!(scratch.held_bytes() <= 9 << 20, "level {level} keeps {}", scratch.held_bytes());
+        }
+    }
+
     #[test]
     fn a_cut_body_is_an_error() {
         let mut scratch = Scratch::default();
@@ -204,6 +359,29 @@ mod tests {
                 let mut folded = Vec::new();
                 compress(codec, None, &input, &mut folded);
                 prop_assert!(decompress_bounded(codec, &folded, input.len(), &mut scratch).as_ref() == Ok(&input), "{:?}", codec);
+            }
+        }
+
+        /// However the pieces are cut, and whatever was folded before, the same bytes come of it.
+        #[test]
+        fn pieces_fold_as_the_whole(inputs in prop::collection::vec((any::<u64>(), 0usize..200_000), 1..4), cut in 1usize..70_000) {
+            let mut scratch = Scratch::default();
+            for codec in CODECS {
+                for (seed, len) in &inputs {
+                    let input = text(*seed, *len);
+                    let (mut whole, mut pieces) = (Vec::new(), vec![7; 3]);
+                    compress(codec, Some(3), &input, &mut whole);
+                    scratch.begin_fold(Fold { codec, level: Some(3) }, input.len(), &mut pieces);
+                    input.chunks(cut).for_each(|piece| scratch.fold(piece, &mut pieces));
+                    scratch.end_fold(&mut pieces);
+                    prop_assert_eq!(&pieces[..3], &[7; 3]);
+                    let unfolded = decompress_bounded(codec, &pieces[3..], input.len(), &mut scratch);
+                    prop_assert!(unfolded.as_ref() == Ok(&input), "{:?}", codec);
+                    // Where zstd and zlib end a block depends on how they are fed.
+                    if matches!(codec, Codec::Lz4 | Codec::Snappy) {
+                        prop_assert!(pieces[3..] == whole, "{:?}", codec);
+                    }
+                }
             }
         }
 

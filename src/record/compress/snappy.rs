@@ -9,7 +9,7 @@
 //! chunks            length 4, big endian, raw block
 //! ```
 
-use super::{Codec, CompressFault, Piece};
+use super::{Codec, CompressFault, Gatherer, Piece};
 use crate::base::limits::{SNAPPY_HISTORY_BYTES_MAX, UNFOLD_CHUNK_BYTES};
 use crate::base::varint;
 
@@ -259,18 +259,49 @@ fn fault(what: &'static str) -> CompressFault {
     CompressFault { codec: Codec::Snappy, what, ends_early: false }
 }
 
-pub(super) fn compress(input: &[u8], out: &mut Vec<u8>) {
-    out.extend(MAGIC);
-    out.extend(1i32.to_be_bytes());
-    out.extend(1i32.to_be_bytes());
-    let mut folder = snap::raw::Encoder::new();
-    for block in input.chunks(BLOCK_BYTES) {
-        let at = out.len();
-        out.resize(at + 4 + snap::raw::max_compress_len(block.len()), 0);
-        let folded = folder.compress(block, &mut out[at + 4..]).expect("the output has its maximum size");
-        out[at..at + 4].copy_from_slice(&(folded as u32).to_be_bytes());
-        out.truncate(at + 4 + folded);
+/// Writes the xerial stream.
+#[derive(Default)]
+pub(super) struct Folder {
+    gatherer: Gatherer,
+    folder: Option<snap::raw::Encoder>,
+}
+
+impl Folder {
+    pub(super) fn begin(&mut self, out: &mut Vec<u8>) {
+        out.extend(MAGIC);
+        out.extend(1i32.to_be_bytes());
+        out.extend(1i32.to_be_bytes());
+        self.gatherer.block.clear();
     }
+
+    pub(super) fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        let folder = self.folder.get_or_insert_with(snap::raw::Encoder::new);
+        self.gatherer.push(piece, BLOCK_BYTES, |block| fold_block(folder, block, out));
+    }
+
+    pub(super) fn end(&mut self, out: &mut Vec<u8>) {
+        let folder = self.folder.get_or_insert_with(snap::raw::Encoder::new);
+        self.gatherer.end(|block| fold_block(folder, block, out));
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        // The encoder's table.
+        self.gatherer.block.capacity() + self.folder.as_ref().map_or(0, |_| 34 << 10)
+    }
+}
+
+impl std::fmt::Debug for Folder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("snappy::Folder").field("held_bytes", &self.held_bytes()).finish()
+    }
+}
+
+fn fold_block(folder: &mut snap::raw::Encoder, block: &[u8], out: &mut Vec<u8>) {
+    let at = out.len();
+    out.resize(at + 4 + snap::raw::max_compress_len(block.len()), 0);
+    let folded = folder.compress(block, &mut out[at + 4..]).expect("the output has its maximum size");
+    out[at..at + 4].copy_from_slice(&(folded as u32).to_be_bytes());
+    out.truncate(at + 4 + folded);
 }
 
 #[cfg(test)]
