@@ -190,6 +190,9 @@ async fn names_come_and_go(io: Io, root: PathBuf) {
     }
     assert_eq!(io.list_dir(&deep).await.unwrap(), ["one", "three", "two"]);
     assert_eq!(io.list_dir(&root).await.unwrap(), ["a"]);
+    let space = io.space(&root).await.unwrap();
+    assert!(0 < space.usable_bytes && space.usable_bytes <= space.total_bytes, "{space:?}");
+    assert_eq!(io.space(&root.join("nowhere")).await.unwrap_err().kind(), std::io::ErrorKind::NotFound);
     assert!(io.is_dir(&deep).await.unwrap() && !io.is_dir(&deep.join("one")).await.unwrap());
     io.rename(&deep.join("one"), &deep.join("two")).await.unwrap();
     assert_eq!(io.list_dir(&deep).await.unwrap(), ["three", "two"]);

@@ -56,6 +56,15 @@ pub struct Open {
     pub lock: bool,
 }
 
+/// The space of a volume.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Space {
+    /// Bytes that it has.
+    pub total_bytes: u64,
+    /// Bytes that this process may still take.
+    pub usable_bytes: u64,
+}
+
 impl Io {
     /// The core this is.
     pub fn shard(&self) -> ShardId {
@@ -190,6 +199,14 @@ impl Io {
         match self {
             Self::Uring(io) => io.list_dir(path).await,
             Self::Sim(io) => io.list_dir(path).await,
+        }
+    }
+
+    /// The space of the volume that `path` lies on.
+    pub async fn space(&self, path: &Path) -> io::Result<Space> {
+        match self {
+            Self::Uring(io) => io.space(path).await,
+            Self::Sim(io) => io.space(path).await,
         }
     }
 

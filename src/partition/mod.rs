@@ -11,7 +11,7 @@ mod read; // what a reader may see (KIP-320, KIP-595)
 
 pub use append::{AppendFault, AppendRules, Decision};
 pub use epochs::{EpochCache, EpochEnd};
-pub use producers::Producers;
+pub use producers::{DescribedProducer, Producers};
 pub use read::{Isolation, ReadBounds, ReadCheck, ReadFault, ReadRequest};
 
 use crate::base::{Cursor, LeaderEpoch, LogId, Offset, Short, Timestamp};

@@ -29,6 +29,23 @@ struct Producer {
     count: u8,
 }
 
+/// A producer as others are told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DescribedProducer {
+    /// Its id.
+    pub id: ProducerId,
+    /// Its epoch.
+    pub epoch: ProducerEpoch,
+    /// The last sequence that it sent, or -1.
+    pub last_sequence: i32,
+    /// The largest timestamp of its last batch, or -1.
+    pub last_timestamp: Timestamp,
+    /// Epoch of the coordinator that wrote the last transaction marker, or -1.
+    pub coordinator_epoch: i32,
+    /// First offset of the open transaction, or -1.
+    pub transaction_start: Offset,
+}
+
 /// A batch that was appended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Remembered {
@@ -91,6 +108,21 @@ impl Producers {
     /// No producer is remembered.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// All of them, by id.
+    pub fn described(&self) -> Vec<DescribedProducer> {
+        let described = |(id, producer): (&ProducerId, &Producer)| DescribedProducer {
+            id: *id,
+            epoch: producer.epoch,
+            last_sequence: producer.last_sequence(),
+            last_timestamp: producer.batches().last().map_or(Timestamp::NONE, |last| Timestamp(last.max_timestamp)),
+            coordinator_epoch: producer.coordinator_epoch,
+            transaction_start: Offset(producer.transaction_start),
+        };
+        let mut all: Vec<_> = self.entries.iter().map(described).collect();
+        all.sort_unstable_by_key(|producer| producer.id);
+        all
     }
 
     /// When each producer was last heard of, in no order.

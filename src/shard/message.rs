@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use crate::base::limits::COMMAND_BYTES_MAX;
 use crate::base::{LeaderEpoch, LogId, Mono, Offset, ShardId, Timestamp};
 use crate::cluster::{Command, CommandFault, Event, Image, Outcome};
-use crate::partition::{AppendFault, AppendRules, ReadFault, StartFault};
+use crate::partition::{AppendFault, AppendRules, DescribedProducer, ReadFault, StartFault};
 use crate::record::CheckedBatch;
 
 /// One batch to append.
@@ -223,6 +223,8 @@ pub(super) enum Ask {
         log: LogId,
         up_to: Offset,
     },
+    LogBytes(Vec<LogId>),
+    Producers(LogId),
     /// Ends the wait with the same token.
     Cancel,
     Command(Command),
@@ -246,6 +248,8 @@ pub(super) enum Answer {
     ListedOffset(Result<ListedOffset, ReadError>),
     EpochEnd(Result<EpochEnd, ReadError>),
     DeletedRecords(Result<Offset, DeleteRecordsError>),
+    LogBytes(Vec<Option<u64>>),
+    Producers(Result<Vec<DescribedProducer>, ReadError>),
     Command(Box<Result<Outcome, CommandError>>),
     /// Nothing more to say.
     Done,

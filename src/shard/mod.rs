@@ -7,6 +7,7 @@
 mod append; // offsets, journal, answers
 mod budget; // an amount, lent in order
 mod cache; // how much of the journal stays in memory
+mod describe; // sizes, producers, the volume
 mod message; // what travels between cores
 mod metadata; // the command log, on core 0, and its image on every core
 mod producers; // how many producers a core remembers
@@ -229,6 +230,8 @@ struct Inner {
     drive: Drive,
     /// The directory that holds a directory per topic.
     topics: PathBuf,
+    /// The id of the data directory.
+    directory: [u8; 16],
     /// Waits that run here for fetches on other cores.
     foreign_waits: RefCell<Map<(ShardId, u32), Rc<Signal>>>,
     scratches: Scratches,
@@ -316,6 +319,7 @@ impl Shard {
             files,
             drive: Drive::new(io.clone(), directory),
             topics,
+            directory,
             foreign_waits: RefCell::default(),
             scratches: Scratches::default(),
             stop: Stop::default(),
@@ -469,6 +473,8 @@ impl Shard {
         let answer = match ask {
             Ask::Produce(batches) => return self.take_part(Origin::There { shard: from, token }, batches),
             Ask::Plan(specs) => Answer::Planned(self.plan_here(&specs)),
+            Ask::LogBytes(logs) => Answer::LogBytes(self.log_bytes_here(&logs)),
+            Ask::Producers(log) => Answer::Producers(self.producers_here(log)),
             Ask::EpochEnd { log, current_epoch, epoch } => {
                 Answer::EpochEnd(self.epoch_end_here(log, current_epoch, epoch))
             }

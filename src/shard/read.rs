@@ -288,7 +288,7 @@ impl Shard {
     }
 
     /// Which places of `items` belong to which core; `None`: all to this one.
-    fn split<T>(&self, items: &[T], log: impl Fn(&T) -> LogId) -> Option<Split> {
+    pub(super) fn split<T>(&self, items: &[T], log: impl Fn(&T) -> LogId) -> Option<Split> {
         if items.iter().all(|item| self.owner(log(item)) == self.id()) {
             return None;
         }
@@ -319,7 +319,7 @@ impl Drop for Cancel<'_> {
 }
 
 /// Cores, and which places of a list are theirs.
-type Split = SmallVec<[(ShardId, Vec<usize>); 4]>;
+pub(super) type Split = SmallVec<[(ShardId, Vec<usize>); 4]>;
 
 const NOTHING: ListedOffset = ListedOffset { offset: Offset(-1), timestamp: Timestamp::NONE, epoch: LeaderEpoch::NONE };
 
@@ -343,7 +343,7 @@ fn marks(bounds: &ReadBounds) -> Marks {
 }
 
 /// What each core answered, put back into the order of the request.
-fn in_order<T>(split: &Split, parts: Vec<Vec<T>>) -> Vec<T> {
+pub(super) fn in_order<T>(split: &Split, parts: Vec<Vec<T>>) -> Vec<T> {
     let places = split.iter().flat_map(|(_, places)| places).copied();
     let mut answers: Vec<_> = places.zip(parts.into_iter().flatten()).collect();
     answers.sort_unstable_by_key(|(place, _)| *place);

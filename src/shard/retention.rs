@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::message::{Answer, Ask, DeleteRecordsError};
 use super::metadata::log_options;
-use super::waiters::{Signal, first};
+use super::waiters::{Signal, all, first};
 use super::{Defect, Shard, State};
 use crate::base::{LogId, Mono, Offset, Timestamp};
 use crate::cluster::{LogState, TopicSettings};
@@ -40,6 +40,15 @@ impl Shard {
             Answer::DeletedRecords(start) => start,
             other => unreachable!("a deletion of records was answered with {other:?}"),
         }
+    }
+
+    /// As [`Shard::delete_records`], for several logs, with their answers in the same order.
+    pub async fn delete_records_of(&self, wanted: &[(LogId, Offset)]) -> Vec<Result<Offset, DeleteRecordsError>> {
+        let mut starts = Vec::with_capacity(wanted.len());
+        for some in wanted.chunks(DELETIONS_AT_ONCE) {
+            starts.extend(all(some.iter().map(|(log, up_to)| self.delete_records(*log, *up_to))).await);
+        }
+        starts
     }
 
     pub(super) async fn delete_records_here(&self, log: LogId, up_to: Offset) -> Result<Offset, DeleteRecordsError> {
@@ -335,6 +344,8 @@ fn is_steady(before: (Mono, Timestamp), now: (Mono, Timestamp)) -> bool {
     shown <= passed.saturating_add(CLOCK_STEP_MS)
 }
 
+/// Deletions of one request that wait for the disk together.
+const DELETIONS_AT_ONCE: usize = 256;
 /// Milliseconds by which the wall clock may be set ahead between two checks without being doubted.
 const CLOCK_STEP_MS: i64 = 60_000;
 /// When expired records are first looked for after a start, unless the interval is shorter. As Kafka's `log.initial.task.delay.ms`.

@@ -17,7 +17,7 @@ use super::random::Random;
 use super::scheduler::{Promise, Scheduler};
 use crate::base::limits::PAGE_BYTES;
 use crate::io::buffer::{AlignedBuf, Pool};
-use crate::io::{Open, check_alignment};
+use crate::io::{Open, Space, check_alignment};
 
 /// Bytes that a device writes as one.
 pub const SECTOR_BYTES: usize = 512;
@@ -324,6 +324,17 @@ impl Disk {
     pub(super) async fn create_dir_all(self: &Rc<Self>, path: &Path) -> io::Result<()> {
         let path = path.to_owned();
         self.later(move |disk| disk.state.borrow_mut().create_dir_all(&path)).wait().await
+    }
+
+    pub(super) async fn space(self: &Rc<Self>, path: &Path) -> io::Result<Space> {
+        let path = path.to_owned();
+        let work = move |disk: &Rc<Disk>| {
+            let state = disk.state.borrow();
+            state.resolve(&path)?;
+            let (total_bytes, used) = (state.options.capacity, state.used_pages * PAGE);
+            Ok(Space { total_bytes, usable_bytes: total_bytes.saturating_sub(used) })
+        };
+        self.later(work).wait().await
     }
 
     pub(super) async fn remove_file(self: &Rc<Self>, path: &Path) -> io::Result<()> {

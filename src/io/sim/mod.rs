@@ -20,9 +20,9 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use super::Open;
 use super::buffer::Pool;
 use super::uring::host::Signal;
+use super::{Open, Space};
 use crate::base::{Mono, ShardId, Timestamp};
 use disk::Disk;
 pub(super) use disk::File;
@@ -476,6 +476,10 @@ impl Io {
 
     pub(super) async fn list_dir(&self, path: &Path) -> io::Result<Vec<String>> {
         self.disk().list_dir(path).await
+    }
+
+    pub(super) async fn space(&self, path: &Path) -> io::Result<Space> {
+        self.disk().space(path).await
     }
 
     pub(super) async fn stat(&self, path: &Path) -> io::Result<(u64, bool)> {

@@ -16,11 +16,12 @@ use bytes::Bytes;
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{opcode, types};
 
+use super::host;
 use super::ring::{Kept, Memory, Operation, Owner, Ring};
 use super::time::Sleep;
 use crate::base::limits::PAGE_BYTES;
 use crate::io::buffer::Pool;
-use crate::io::{Open, check_alignment};
+use crate::io::{Open, Space, check_alignment};
 
 /// Tries for a lock that somebody else holds, and the pause between them. The ring of a killed process may hold its files for a moment.
 const LOCK_TRIES: u32 = 40;
@@ -310,6 +311,12 @@ pub(super) async fn list_dir(ring: &Ring, path: &Path) -> io::Result<Vec<String>
         Ok(names)
     })
     .await
+}
+
+/// The space of the volume that `path` lies on.
+pub(super) async fn space(ring: &Ring, path: &Path) -> io::Result<Space> {
+    let path = path.to_owned();
+    ring.blocking(move || host::space(&path)).await
 }
 
 fn c_path(path: &Path) -> io::Result<CString> {

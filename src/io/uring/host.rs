@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::ring::Ring;
 use crate::base::limits::PAGE_BYTES;
+use crate::io::Space;
 use crate::io::buffer::AlignedBuf;
 
 /// The oldest kernel that will do: below it direct writes complete slowly and wake-ups were seen to get lost.
@@ -287,14 +288,7 @@ pub fn random_words<const N: usize>() -> [u64; N] {
 /// [`HostRefusal::NoPermission`], [`HostRefusal::Refused`].
 pub fn volume(directory: &Path) -> Result<Volume, HostRefusal> {
     let fault = |source| HostRefusal::of("look at the file system of", directory, source);
-    let path = CString::new(directory.as_os_str().as_bytes()).map_err(|nul| fault(nul.into()))?;
-    let mut stat = MaybeUninit::<libc::statfs>::zeroed();
-    // SAFETY: the path ends with a zero and the structure is ours.
-    if unsafe { libc::statfs(path.as_ptr(), stat.as_mut_ptr()) } != 0 {
-        return Err(fault(io::Error::last_os_error()));
-    }
-    // SAFETY: all zeros is a value of it, and the kernel filled it.
-    let stat = unsafe { stat.assume_init() };
+    let stat = statfs(directory).map_err(fault)?;
     let number = std::fs::metadata(directory).map_err(fault)?.dev();
     let device = format!("{}:{}", libc::major(number), libc::minor(number));
     let sys = PathBuf::from(format!("/sys/dev/block/{device}")).canonicalize().ok();
@@ -306,12 +300,33 @@ pub fn volume(directory: &Path) -> Result<Volume, HostRefusal> {
     };
     Ok(Volume {
         file_system: file_system(stat.f_type as u64, &device),
-        free_bytes: stat.f_bavail.saturating_mul(stat.f_bsize as u64),
+        free_bytes: space_of(&stat).usable_bytes,
         device_name: sys.as_ref().and_then(|sys| Some(sys.file_name()?.to_str()?.to_owned())),
         model: read("device/model"),
         volatile_cache: read("queue/write_cache").map(|mode| mode == "write back"),
         device,
     })
+}
+
+/// The space of the volume that a path lies on.
+pub(super) fn space(path: &Path) -> io::Result<Space> {
+    statfs(path).map(|stat| space_of(&stat))
+}
+
+fn space_of(stat: &libc::statfs) -> Space {
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_bsize as u64);
+    Space { total_bytes: bytes(stat.f_blocks), usable_bytes: bytes(stat.f_bavail) }
+}
+
+fn statfs(path: &Path) -> io::Result<libc::statfs> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut stat = MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: the path ends with a zero and the structure is ours.
+    if unsafe { libc::statfs(path.as_ptr(), stat.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: all zeros is a value of it, and the kernel filled it.
+    Ok(unsafe { stat.assume_init() })
 }
 
 fn file_system(magic: u64, device: &str) -> FileSystem {

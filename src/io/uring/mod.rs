@@ -26,8 +26,8 @@ use std::time::{Duration, Instant};
 
 use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shares};
 
-use super::Open;
 use super::buffer::Pool;
+use super::{Open, Space};
 use crate::base::{Mono, ShardId, Timestamp};
 pub(super) use file::File;
 use helper::Helper;
@@ -249,6 +249,10 @@ impl Io {
 
     pub(super) async fn list_dir(&self, path: &Path) -> io::Result<Vec<String>> {
         file::list_dir(&self.core.ring, path).await
+    }
+
+    pub(super) async fn space(&self, path: &Path) -> io::Result<Space> {
+        file::space(&self.core.ring, path).await
     }
 
     pub(super) async fn stat(&self, path: &Path) -> io::Result<(u64, bool)> {
