@@ -130,7 +130,9 @@ impl From<CommandFault> for Refusal {
             CommandFault::TopicExists(_) => ErrorCode::TopicAlreadyExists,
             CommandFault::Name(_) | CommandFault::NameCollides { .. } => ErrorCode::InvalidTopicException,
             CommandFault::NameReserved | CommandFault::AssignmentWithCount(_) => ErrorCode::InvalidRequest,
-            CommandFault::PartitionsNotPositive => ErrorCode::InvalidPartitions,
+            CommandFault::PartitionsNotPositive | CommandFault::PartitionsNotMore { .. } => {
+                ErrorCode::InvalidPartitions
+            }
             CommandFault::TooManyPartitions { .. } => ErrorCode::PolicyViolation,
             CommandFault::ReplicationFactorNotPositive | CommandFault::ReplicationFactorTooLarge { .. } => {
                 ErrorCode::InvalidReplicationFactor

@@ -1,19 +1,20 @@
 //! Applies a command to an image. All rules stand here, so that no two nodes and no replay can judge a command differently.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use smallvec::smallvec;
 
-use super::command::{BrokerStarted, Command, CreateTopic};
+use super::command::{AlterTopicConfigs, BrokerStarted, Command, ConfigOperation, CreatePartitions, CreateTopic};
 use super::image::{
     Image, METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_LEVEL_MIN, Node, Partition, Topic,
 };
 use super::names::{METADATA_TOPIC, NameFault, collision_key, validate_name};
 use super::quorum::{EntryId, Membership};
-use super::topic_config::{ConfigFault, TopicOverrides};
+use super::topic_config::{self, ConfigFault, TopicOverrides};
 use crate::base::limits::{PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX};
-use crate::base::{BrokerEpoch, LogId, NodeId, ProducerId, TopicId};
+use crate::base::{BrokerEpoch, LogId, NodeId, PartitionIndex, ProducerId, TopicId};
 
 /// What changed, for those who keep state beside the image.
 #[derive(Clone, PartialEq, Debug)]
@@ -24,6 +25,10 @@ pub enum Event {
     TopicCreated(Arc<Topic>),
     /// A topic is gone; its logs are to be deleted.
     TopicDeleted(Arc<Topic>),
+    /// A topic has more partitions: the logs of those from this index on are to be made.
+    PartitionsCreated(Arc<Topic>, PartitionIndex),
+    /// A topic has other configurations.
+    ConfigsAltered(Arc<Topic>),
 }
 
 /// What the one who wrote the command is told.
@@ -37,6 +42,8 @@ pub enum Outcome {
     Created(Arc<Topic>),
     /// The topic as it was.
     Deleted(Arc<Topic>),
+    /// The topic as it is now.
+    Altered(Arc<Topic>),
     /// Producer ids from `first` on, `count` of them.
     Leased {
         /// The first.
@@ -95,6 +102,16 @@ pub enum CommandFault {
     /// 37, INVALID_PARTITIONS.
     #[error("Number of partitions was set to an invalid non-positive value.")]
     PartitionsNotPositive,
+    /// 37, INVALID_PARTITIONS.
+    #[error("{}", not_more(topic, *has, *wanted))]
+    PartitionsNotMore {
+        /// The topic.
+        topic: Arc<str>,
+        /// Partitions that it has.
+        has: usize,
+        /// Partitions that it was to have.
+        wanted: i32,
+    },
     /// 44, POLICY_VIOLATION, as Kafka answers excessive counts.
     #[error("{wanted} partitions are more than {what} may have ({max}).")]
     TooManyPartitions {
@@ -142,6 +159,14 @@ pub enum CommandFault {
     LogIdsExhausted,
 }
 
+/// In Kafka's words.
+fn not_more(topic: &str, has: usize, wanted: i32) -> String {
+    if i64::from(wanted) == has as i64 {
+        return format!("Topic already has {has} partition(s).");
+    }
+    format!("The topic {topic} currently has {has} partition(s); {wanted} would not be an increase.")
+}
+
 /// Applies the command at `entry`. A refused command gives an image that differs in its version only, and no events.
 ///
 /// Panics if `entry` does not follow the image ([`Image::followed_by`]): the caller numbers commands, and has checked what it read from disk.
@@ -170,6 +195,8 @@ fn change(image: &mut Image, command: &Command) -> Result<(Outcome, Vec<Event>),
         Command::CreateTopic(create) => create_topic(image, create),
         Command::DeleteTopic { topic_id } => delete_topic(image, topic_id),
         Command::LeaseProducerIds { count } => lease(image, *count),
+        Command::CreatePartitions(create) => create_partitions(image, create),
+        Command::AlterTopicConfigs(alter) => alter_configs(image, alter),
     }
 }
 
@@ -222,30 +249,115 @@ fn create_topic(image: &mut Image, create: &CreateTopic) -> Result<(Outcome, Vec
     }
     let (configs, overrides) = configs(create)?;
     let replicas = replicas(image, create)?;
-    let count = replicas.len() as u64;
+    let (partitions, next_log_id) = new_partitions(image, replicas)?;
+    let topic = Arc::new(Topic { name: create.name.clone(), id: create.topic_id, partitions, configs, overrides });
+    image.next_log_id = next_log_id;
+    image.put_topic(topic.clone());
+    Ok((Outcome::Created(topic.clone()), vec![Event::TopicCreated(topic)]))
+}
+
+/// One partition for each of these leaders, and the first log id that is free behind them.
+fn new_partitions(image: &Image, leaders: Vec<NodeId>) -> Result<(Vec<Partition>, LogId), CommandFault> {
+    let count = leaders.len() as u64;
     let all = image.partitions as u64 + count;
     if all > PARTITIONS_MAX as u64 {
         return Err(CommandFault::TooManyPartitions { wanted: all, what: "the cluster", max: PARTITIONS_MAX as u64 });
     }
     let first = image.next_log_id.0;
     let next = first.checked_add(count).ok_or(CommandFault::LogIdsExhausted)?;
-    let partitions = (first..next).zip(replicas).map(|(log, leader)| Partition {
+    let partitions = (first..next).zip(leaders).map(|(log, leader)| Partition {
         log_id: LogId(log),
         leader,
         epoch_base: -image.node(leader).map_or(0, |node| node.starts),
         replicas: smallvec![leader],
         in_sync: smallvec![leader],
     });
-    let topic = Arc::new(Topic {
-        name: create.name.clone(),
-        id: create.topic_id,
-        partitions: partitions.collect(),
-        configs,
-        overrides,
-    });
-    image.next_log_id = LogId(next);
-    image.put_topic(topic.clone());
-    Ok((Outcome::Created(topic.clone()), vec![Event::TopicCreated(topic)]))
+    Ok((partitions.collect(), LogId(next)))
+}
+
+fn create_partitions(image: &mut Image, create: &CreatePartitions) -> Result<(Outcome, Vec<Event>), CommandFault> {
+    let old = image.topic_by_id(&create.topic_id).cloned().ok_or(CommandFault::UnknownTopic(create.topic_id))?;
+    let has = old.partitions.len();
+    let wanted = usize::try_from(create.count).unwrap_or(0);
+    if wanted <= has {
+        return Err(CommandFault::PartitionsNotMore { topic: old.name.clone(), has, wanted: create.count });
+    }
+    partitions_fit(wanted as u64)?;
+    let leaders = match &create.assignments {
+        Some(assignments) if assignments.len() != wanted - has => {
+            return Err(CommandFault::Assignment(format!(
+                "Attempted to add {} additional partition(s), but only {} assignment(s) were specified.",
+                wanted - has,
+                assignments.len()
+            )));
+        }
+        Some(assignments) => {
+            let indexes = (has as i32..).map(PartitionIndex);
+            indexes
+                .zip(assignments)
+                .map(|(index, brokers)| the_replica(image, index, brokers))
+                .collect::<Result<_, _>>()?
+        }
+        None => chosen(image, has..wanted)?,
+    };
+    let (new, next_log_id) = new_partitions(image, leaders)?;
+    let mut topic = Topic::clone(&old);
+    topic.partitions.extend(new);
+    let topic = Arc::new(topic);
+    image.next_log_id = next_log_id;
+    image.replace_topic(&old, topic.clone());
+    let first = PartitionIndex(has as i32);
+    Ok((Outcome::Altered(topic.clone()), vec![Event::PartitionsCreated(topic, first)]))
+}
+
+fn alter_configs(image: &mut Image, alter: &AlterTopicConfigs) -> Result<(Outcome, Vec<Event>), CommandFault> {
+    let old = image.topic_by_id(&alter.topic_id).cloned().ok_or(CommandFault::UnknownTopic(alter.topic_id))?;
+    let mut configs = old.configs.clone();
+    if alter.replace {
+        configs.retain(|name, _| is_fixed(&old, name));
+    }
+    for change in &alter.changes {
+        let given = || change.value.clone().ok_or_else(|| ConfigFault::Null { name: change.name.to_string() });
+        let Some(key) = topic_config::find(&change.name) else {
+            match ConfigFault::unknown(&change.name) {
+                // Nobody could set it, so it has its default already.
+                ConfigFault::NotHonoured { .. } if change.operation == ConfigOperation::Delete => continue,
+                fault => return Err(fault.into()),
+            }
+        };
+        if is_fixed(&old, key.name) {
+            match (change.operation, change.value.as_deref()) {
+                (ConfigOperation::Set, Some("compact")) => continue,
+                _ => return Err(ConfigFault::Fixed { name: key.name, topic: old.name.clone() }.into()),
+            }
+        }
+        match change.operation {
+            ConfigOperation::Set => {
+                configs.insert(key.name, given()?);
+            }
+            ConfigOperation::Delete => {
+                configs.remove(key.name);
+            }
+            ConfigOperation::Append | ConfigOperation::Subtract => {
+                let adds = change.operation == ConfigOperation::Append;
+                let now = configs.get(key.name).map_or(key.default, |value| value);
+                let then = key.changed_list(now, &given()?, adds)?.into();
+                configs.insert(key.name, then);
+            }
+        }
+    }
+    let mut overrides = TopicOverrides::default();
+    for (name, value) in configs.iter().filter(|(name, _)| !is_fixed(&old, name)) {
+        overrides.set(name, Some(value))?;
+    }
+    let topic = Arc::new(Topic { configs, overrides, ..Topic::clone(&old) });
+    image.replace_topic(&old, topic.clone());
+    Ok((Outcome::Altered(topic.clone()), vec![Event::ConfigsAltered(topic)]))
+}
+
+/// The broker's own topics are kept by key, and stay so.
+fn is_fixed(topic: &Topic, name: &str) -> bool {
+    topic.is_internal() && name == "cleanup.policy"
 }
 
 /// In Kafka's order: a topic that exists says so, whatever else is wrong with it.
@@ -298,11 +410,16 @@ fn replicas(image: &Image, create: &CreateTopic) -> Result<Vec<NodeId>, CommandF
             brokers: image.nodes.len(),
         });
     }
+    chosen(image, 0..partitions as usize)
+}
+
+/// The replicas of these partitions: the nodes in turn.
+fn chosen(image: &Image, partitions: Range<usize>) -> Result<Vec<NodeId>, CommandFault> {
     let nodes: Vec<NodeId> = image.nodes.keys().copied().collect();
     if nodes.is_empty() {
         return Err(CommandFault::NoBroker);
     }
-    Ok((0..partitions as usize).map(|partition| nodes[partition % nodes.len()]).collect())
+    Ok(partitions.map(|partition| nodes[partition % nodes.len()]).collect())
 }
 
 fn assigned(image: &Image, create: &CreateTopic) -> Result<Vec<NodeId>, CommandFault> {
@@ -324,28 +441,33 @@ fn assigned(image: &Image, create: &CreateTopic) -> Result<Vec<NodeId>, CommandF
                 "Found multiple manual partition assignments for partition {index}"
             )));
         }
-        let leader = match *assignment.brokers.as_slice() {
-            [leader] => leader,
-            [] => {
-                return Err(CommandFault::Assignment(
-                    "The manual partition assignment includes an empty replica list.".into(),
-                ));
-            }
-            _ => {
-                return Err(CommandFault::Assignment(format!(
-                    "The manual assignment of partition {index} has {} replicas; this version keeps one.",
-                    assignment.brokers.len()
-                )));
-            }
-        };
-        if image.node(leader).is_none() {
-            return Err(CommandFault::Assignment(format!(
-                "The manual partition assignment includes broker {leader}, but no such broker is registered."
-            )));
-        }
-        *place = Some(leader);
+        *place = Some(the_replica(image, index, &assignment.brokers)?);
     }
     Ok(leaders.into_iter().map(|leader| leader.expect("as many places as assignments, none used twice")).collect())
+}
+
+/// The only broker of an assignment by hand.
+fn the_replica(image: &Image, index: PartitionIndex, brokers: &[NodeId]) -> Result<NodeId, CommandFault> {
+    let leader = match *brokers {
+        [leader] => leader,
+        [] => {
+            return Err(CommandFault::Assignment(
+                "The manual partition assignment includes an empty replica list.".into(),
+            ));
+        }
+        _ => {
+            return Err(CommandFault::Assignment(format!(
+                "The manual assignment of partition {index} has {} replicas; this version keeps one.",
+                brokers.len()
+            )));
+        }
+    };
+    if image.node(leader).is_none() {
+        return Err(CommandFault::Assignment(format!(
+            "The manual partition assignment includes broker {leader}, but no such broker is registered."
+        )));
+    }
+    Ok(leader)
 }
 
 fn partitions_fit(wanted: u64) -> Result<(), CommandFault> {
@@ -378,10 +500,10 @@ const CLUSTER_ID_CHARS_MAX: usize = 64;
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::command::{Assignment, ConfigEntry, Endpoint};
+    use super::super::command::{Assignment, ConfigChange, ConfigEntry, Endpoint};
     use super::super::image::LogState;
     use super::*;
-    use crate::base::{Incarnation, LeaderEpoch, PartitionIndex, ShardId};
+    use crate::base::{Incarnation, LeaderEpoch, ShardId};
 
     /// An image with its commands, as one node makes them.
     struct Cluster(Image);
@@ -617,6 +739,131 @@ mod tests {
         assert_eq!(back.topic("t"), Some(&kept));
     }
 
+    fn more(topic: &Topic, count: i32) -> CreatePartitions {
+        CreatePartitions { topic_id: topic.id, count, assignments: None }
+    }
+
+    /// Log ids of one topic do not stand together any more; the snapshot took that for damage.
+    #[test]
+    fn a_topic_gets_more_partitions_behind_those_of_others() {
+        let mut cluster = Cluster::formed();
+        let old = cluster.create(topic("a", 2)).expect("created");
+        cluster.create(topic("b", 2)).expect("created");
+        cluster.run(&started(2)).expect("starts");
+        let outcome = cluster.run(&Command::CreatePartitions(more(&old, 4))).expect("more");
+        let Outcome::Altered(new) = outcome else { panic!("{outcome:?}") };
+        let logs: Vec<_> = new.partitions.iter().map(|partition| partition.log_id.0).collect();
+        assert_eq!(logs, [1, 2, 5, 6]);
+        let epochs: Vec<_> = new.partitions.iter().map(|one| cluster.0.leader_epoch(one).0).collect();
+        assert_eq!(epochs, [1, 1, 0, 0], "a new log begins with epoch 0");
+        assert_eq!((cluster.0.topic("a"), cluster.0.topic_by_id(&old.id)), (Some(&new), Some(&new)));
+        assert_eq!((cluster.0.topic_count(), cluster.0.partition_count()), (2, 6));
+        assert_eq!(cluster.0.next_log_id(), LogId(7));
+        let back = Image::decode(&cluster.0.encode()).expect("decodes");
+        assert_eq!(back.encode(), cluster.0.encode());
+        for image in [&cluster.0, &back] {
+            assert!(
+                matches!(image.log_state(LogId(6)), LogState::Live(topic, PartitionIndex(3)) if topic.id == old.id)
+            );
+            assert!(
+                matches!(image.log_state(LogId(4)), LogState::Live(topic, PartitionIndex(1)) if topic.id != old.id)
+            );
+        }
+        cluster.run(&Command::DeleteTopic { topic_id: old.id }).expect("deleted");
+        assert!(matches!(cluster.0.log_state(LogId(1)), LogState::Deleted));
+        assert!(matches!(cluster.0.log_state(LogId(5)), LogState::Deleted));
+        assert_eq!(cluster.0.partition_count(), 2);
+    }
+
+    #[test]
+    fn more_partitions_are_judged_in_kafkas_words() {
+        let mut cluster = Cluster::formed();
+        let old = cluster.create(topic("a", 3)).expect("created");
+        let mut refused = |create| cluster.run(&Command::CreatePartitions(create)).expect_err("refused");
+        assert_eq!(refused(more(&old, 3)).to_string(), "Topic already has 3 partition(s).");
+        for count in [2, 0, -1, i32::MIN] {
+            let says = format!("The topic a currently has 3 partition(s); {count} would not be an increase.");
+            assert_eq!(refused(more(&old, count)).to_string(), says);
+        }
+        for count in [PARTITIONS_PER_TOPIC_MAX + 1, i32::MAX] {
+            assert!(matches!(refused(more(&old, count)), CommandFault::TooManyPartitions { .. }));
+        }
+        let unknown = CreatePartitions { topic_id: TopicId([9; 16]), ..more(&old, 4) };
+        assert!(matches!(refused(unknown), CommandFault::UnknownTopic(_)));
+        for brokers in [&[vec![]][..], &[vec![9]], &[vec![1, 2]], &[], &[vec![1], vec![1]]] {
+            let assignments = brokers.iter().map(|one: &Vec<i32>| one.iter().copied().map(NodeId).collect()).collect();
+            let create = CreatePartitions { assignments: Some(assignments), ..more(&old, 4) };
+            assert!(matches!(refused(create), CommandFault::Assignment(_)), "{brokers:?}");
+        }
+        let create = CreatePartitions { assignments: Some(vec![vec![NodeId(1)]]), ..more(&old, 4) };
+        cluster.run(&Command::CreatePartitions(create)).expect("created");
+    }
+
+    #[test]
+    fn configurations_are_altered_one_by_one_or_as_a_whole() {
+        use ConfigOperation::{Append, Delete, Set, Subtract};
+        let mut cluster = Cluster::formed();
+        let created = cluster
+            .create(CreateTopic { configs: vec![config("segment.ms", Some("5"))], ..topic("t", 1) })
+            .expect("created");
+        let alter = |replace, changes: &[(&str, ConfigOperation, Option<&str>)]| {
+            let change = |(name, operation, value): &(&str, ConfigOperation, Option<&str>)| ConfigChange {
+                name: (*name).into(),
+                operation: *operation,
+                value: value.map(Arc::from),
+            };
+            let changes = changes.iter().map(change).collect();
+            Command::AlterTopicConfigs(AlterTopicConfigs { topic_id: created.id, replace, changes })
+        };
+        let configs = |cluster: &Cluster| {
+            let topic = cluster.0.topic("t").expect("there");
+            let mut again = TopicOverrides::default();
+            for (name, value) in &topic.configs {
+                again.set(name, Some(value)).expect("valid");
+            }
+            assert_eq!(topic.overrides, again, "numbers and text say the same");
+            topic.configs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+        };
+        cluster.run(&alter(false, &[("retention.ms", Set, Some("9"))])).expect("set");
+        assert_eq!(configs(&cluster), ["retention.ms=9", "segment.ms=5"]);
+        cluster.run(&alter(false, &[("segment.ms", Delete, None), ("zstd", Delete, None)])).expect_err("unknown");
+        cluster
+            .run(&alter(false, &[("segment.ms", Delete, None), ("min.compaction.lag.ms", Delete, None)]))
+            .expect("deleted");
+        assert_eq!(configs(&cluster), ["retention.ms=9"]);
+        cluster.run(&alter(false, &[("cleanup.policy", Append, Some("delete"))])).expect("there already");
+        assert_eq!(configs(&cluster), ["cleanup.policy=delete", "retention.ms=9"]);
+        for (name, operation, value, says) in [
+            ("cleanup.policy", Append, Some("compact"), "it must be 'delete'"),
+            ("cleanup.policy", Subtract, Some("delete"), "it must be 'delete'"),
+            ("retention.ms", Append, Some("1"), "Can't APPEND to key retention.ms because its type is not LIST."),
+            ("retention.ms", Subtract, Some("1"), "Can't SUBTRACT to key retention.ms"),
+            ("retention.ms", Set, None, "Null value"),
+            ("retention.ms", Set, Some("-7"), "Invalid value -7"),
+            ("retention.m", Set, Some("1"), "Did you mean retention.ms?"),
+            ("preallocate", Set, Some("true"), "not honoured"),
+        ] {
+            let fault = cluster.run(&alter(false, &[(name, operation, value)])).expect_err(name);
+            assert!(matches!(fault, CommandFault::Config(_)) && fault.to_string().contains(says), "{fault}");
+        }
+        cluster.run(&alter(true, &[("segment.ms", Set, Some("7"))])).expect("replaced");
+        assert_eq!(configs(&cluster), ["segment.ms=7"]);
+        let back = Image::decode(&cluster.0.encode()).expect("decodes");
+        assert_eq!(back.topic("t"), cluster.0.topic("t"));
+        cluster.run(&alter(true, &[])).expect("all by default");
+        assert_eq!(configs(&cluster), [""; 0]);
+        assert_eq!(cluster.0.partition_count(), 1);
+        let internal = cluster.create(topic("__consumer_offsets", 1)).expect("created");
+        let change = |value: &str| {
+            let (name, operation) = ("cleanup.policy".into(), Set);
+            let changes = vec![ConfigChange { name, operation, value: Some(value.into()) }];
+            Command::AlterTopicConfigs(AlterTopicConfigs { topic_id: internal.id, replace: true, changes })
+        };
+        cluster.run(&change("compact")).expect("it is");
+        let fault = cluster.run(&change("delete")).expect_err("it stays");
+        assert!(matches!(fault, CommandFault::Config(ConfigFault::Fixed { .. })));
+    }
+
     #[test]
     fn producer_ids_are_leased_once() {
         let mut cluster = Cluster::formed();
@@ -678,7 +925,7 @@ mod tests {
     proptest! {
         /// Whatever happens, replaying the same commands gives the same bytes, log ids only grow, and each live one leads to its partition.
         #[test]
-        fn the_image_is_a_function_of_the_commands(steps in prop::collection::vec((0u8..8, 0u8..6, -1i32..4), 1..40)) {
+        fn the_image_is_a_function_of_the_commands(steps in prop::collection::vec((0u8..10, 0u8..6, -1i32..4), 1..40)) {
             let mut cluster = Cluster::formed();
             let mut replayed = Cluster::formed();
             for (step, name, partitions) in steps {
@@ -690,6 +937,25 @@ mod tests {
                         Some(topic) => Command::DeleteTopic { topic_id: topic.id },
                         None => Command::DeleteTopic { topic_id: TopicId([9; 16]) },
                     },
+                    4 | 5 => {
+                        let topic_id = cluster.0.topic(name).map_or(TopicId([9; 16]), |topic| topic.id);
+                        match step {
+                            4 => Command::CreatePartitions(CreatePartitions {
+                                topic_id,
+                                count: 2 * partitions,
+                                assignments: None,
+                            }),
+                            _ => Command::AlterTopicConfigs(AlterTopicConfigs {
+                                topic_id,
+                                replace: partitions == 0,
+                                changes: vec![ConfigChange {
+                                    name: "retention.ms".into(),
+                                    operation: ConfigOperation::Set,
+                                    value: Some(partitions.to_string().into()),
+                                }],
+                            }),
+                        }
+                    }
                     _ => Command::CreateTopic(topic(name, partitions)),
                 };
                 let before = cluster.0.clone();
@@ -699,6 +965,9 @@ mod tests {
                 let decoded = Command::decode(&command.encode()).expect("decodes");
                 prop_assert_eq!(replayed.run(&decoded), result);
                 prop_assert_eq!(replayed.0.encode(), cluster.0.encode());
+                let back = Image::decode(&cluster.0.encode()).expect("decodes");
+                prop_assert_eq!(back.encode(), cluster.0.encode());
+                prop_assert_eq!(back.partition_count(), cluster.0.partition_count());
                 prop_assert!(cluster.0.next_log_id >= before.next_log_id);
                 let mut live = 0;
                 for log in 1..cluster.0.next_log_id.0 {

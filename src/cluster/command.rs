@@ -3,7 +3,8 @@
 //! | bytes | what |
 //! |---|---|
 //! | 0 | format version, 1 |
-//! | 1 | kind: 1 cluster formed, 2 broker started, 3 create topic, 4 delete topic, 5 lease producer ids |
+//! | 1 | kind: 1 cluster formed, 2 broker started, 3 create topic, 4 delete topic, 5 lease producer ids, 6 create partitions,
+//! | | 7 alter topic configurations |
 //! | 2.. | the fields in the order of declaration: numbers big-endian; strings and lists with a 32-bit count in front; optional ones with a flag byte |
 //!
 //! The (term, index) of a command and its checksum belong to the journal that holds it.
@@ -42,6 +43,10 @@ pub enum Command {
         /// How many, at least 1.
         count: u32,
     },
+    /// More partitions for a topic.
+    CreatePartitions(CreatePartitions),
+    /// Other configurations for a topic.
+    AlterTopicConfigs(AlterTopicConfigs),
 }
 
 /// Fields of [`Command::BrokerStarted`].
@@ -107,6 +112,60 @@ pub struct ConfigEntry {
     pub value: Option<Arc<str>>,
 }
 
+/// Fields of [`Command::CreatePartitions`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CreatePartitions {
+    /// Which topic.
+    pub topic_id: TopicId,
+    /// Partitions that it has afterwards.
+    pub count: i32,
+    /// The brokers of each new partition, the preferred leader first; `None`: the cluster chooses.
+    pub assignments: Option<Vec<Vec<NodeId>>>,
+}
+
+/// Fields of [`Command::AlterTopicConfigs`]; the changes are those of the request, so that applying checks them all.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AlterTopicConfigs {
+    /// Which topic.
+    pub topic_id: TopicId,
+    /// What is not named goes back to its default first.
+    pub replace: bool,
+    /// The changes, in their order.
+    pub changes: Vec<ConfigChange>,
+}
+
+/// A change of one topic configuration, as a client wrote it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigChange {
+    /// Kafka's name of it.
+    pub name: Arc<str>,
+    /// What is done.
+    pub operation: ConfigOperation,
+    /// The value that is set, appended or subtracted.
+    pub value: Option<Arc<str>>,
+}
+
+/// What is done to a configuration, with Kafka's numbers (`AlterConfigOp.OpType`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum ConfigOperation {
+    /// It gets the value.
+    Set = 0,
+    /// It goes back to its default.
+    Delete = 1,
+    /// The value's elements are added to a list.
+    Append = 2,
+    /// They are taken out of it.
+    Subtract = 3,
+}
+
+impl ConfigOperation {
+    /// The operation of that number, if there is one.
+    pub fn from_number(number: i8) -> Option<Self> {
+        [Self::Set, Self::Delete, Self::Append, Self::Subtract].into_iter().find(|known| *known as i8 == number)
+    }
+}
+
 impl Command {
     /// The command's bytes.
     pub fn encode(&self) -> Vec<u8> {
@@ -135,6 +194,8 @@ impl Command {
                 out.push(LEASE_PRODUCER_IDS);
                 put_u32(&mut out, *count);
             }
+            Self::CreatePartitions(create) => create.encode(&mut out),
+            Self::AlterTopicConfigs(alter) => alter.encode(&mut out),
         }
         out
     }
@@ -166,6 +227,8 @@ impl Command {
             CREATE_TOPIC => Self::CreateTopic(CreateTopic::decode(&mut cursor)?),
             DELETE_TOPIC => Self::DeleteTopic { topic_id: TopicId(cursor.array()?) },
             LEASE_PRODUCER_IDS => Self::LeaseProducerIds { count: cursor.u32()? },
+            CREATE_PARTITIONS => Self::CreatePartitions(CreatePartitions::decode(&mut cursor)?),
+            ALTER_TOPIC_CONFIGS => Self::AlterTopicConfigs(AlterTopicConfigs::decode(&mut cursor)?),
             kind => return Err(DecodeError::Kind(kind)),
         };
         codec::end(&cursor)?;
@@ -214,6 +277,66 @@ impl CreateTopic {
     }
 }
 
+impl CreatePartitions {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(CREATE_PARTITIONS);
+        out.extend_from_slice(&self.topic_id.0);
+        put_i32(out, self.count);
+        out.push(u8::from(self.assignments.is_some()));
+        if let Some(assignments) = &self.assignments {
+            put_count(out, assignments.len());
+            for brokers in assignments {
+                put_count(out, brokers.len());
+                brokers.iter().for_each(|broker| put_i32(out, broker.0));
+            }
+        }
+    }
+
+    fn decode(cursor: &mut Cursor<'_>) -> Result<Self, DecodeError> {
+        let brokers = |cursor: &mut Cursor<'_>| codec::list(cursor, 4, |cursor| Ok(NodeId(cursor.i32()?)));
+        Ok(Self {
+            topic_id: TopicId(cursor.array()?),
+            count: cursor.i32()?,
+            assignments: match codec::bool(cursor)? {
+                true => Some(codec::list(cursor, 4, brokers)?),
+                false => None,
+            },
+        })
+    }
+}
+
+impl AlterTopicConfigs {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(ALTER_TOPIC_CONFIGS);
+        out.extend_from_slice(&self.topic_id.0);
+        out.push(u8::from(self.replace));
+        put_count(out, self.changes.len());
+        for change in &self.changes {
+            put_str(out, &change.name);
+            out.push(change.operation as u8);
+            put_option_str(out, change.value.as_deref());
+        }
+    }
+
+    fn decode(cursor: &mut Cursor<'_>) -> Result<Self, DecodeError> {
+        let change = |cursor: &mut Cursor<'_>| {
+            Ok(ConfigChange {
+                name: codec::str(cursor)?.into(),
+                operation: i8::try_from(cursor.u8()?)
+                    .ok()
+                    .and_then(ConfigOperation::from_number)
+                    .ok_or(DecodeError::Invalid("a change of a configuration is of no known kind"))?,
+                value: codec::option_str(cursor)?.map(Arc::from),
+            })
+        };
+        Ok(Self {
+            topic_id: TopicId(cursor.array()?),
+            replace: codec::bool(cursor)?,
+            changes: codec::list(cursor, 6, change)?,
+        })
+    }
+}
+
 pub(super) fn put_endpoints(out: &mut Vec<u8>, endpoints: &[Endpoint]) {
     put_count(out, endpoints.len());
     for endpoint in endpoints {
@@ -247,6 +370,8 @@ const BROKER_STARTED: u8 = 2;
 const CREATE_TOPIC: u8 = 3;
 const DELETE_TOPIC: u8 = 4;
 const LEASE_PRODUCER_IDS: u8 = 5;
+const CREATE_PARTITIONS: u8 = 6;
+const ALTER_TOPIC_CONFIGS: u8 = 7;
 
 #[cfg(test)]
 mod tests {
@@ -286,6 +411,17 @@ mod tests {
             )
     }
 
+    fn alter_topic_configs() -> impl Strategy<Value = Command> {
+        let change = (text(), 0i8..4, prop::option::of(text())).prop_map(|(name, operation, value)| ConfigChange {
+            name,
+            operation: ConfigOperation::from_number(operation).expect("there are four"),
+            value,
+        });
+        (any::<[u8; 16]>(), any::<bool>(), prop::collection::vec(change, 0..4)).prop_map(|(id, replace, changes)| {
+            Command::AlterTopicConfigs(AlterTopicConfigs { topic_id: TopicId(id), replace, changes })
+        })
+    }
+
     fn command() -> impl Strategy<Value = Command> {
         let endpoint =
             (text(), text(), any::<u16>()).prop_map(|(listener, host, port)| Endpoint { listener, host, port });
@@ -310,6 +446,12 @@ mod tests {
             create_topic(),
             any::<[u8; 16]>().prop_map(|id| Command::DeleteTopic { topic_id: TopicId(id) }),
             any::<u32>().prop_map(|count| Command::LeaseProducerIds { count }),
+            (any::<[u8; 16]>(), any::<i32>(), prop::option::of(prop::collection::vec(nodes(), 0..4))).prop_map(
+                |(id, count, assignments)| {
+                    Command::CreatePartitions(CreatePartitions { topic_id: TopicId(id), count, assignments })
+                }
+            ),
+            alter_topic_configs(),
         ]
     }
 
@@ -326,7 +468,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bytes_are_a_command_or_an_error(mut bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0u8..7) {
+        fn arbitrary_bytes_are_a_command_or_an_error(mut bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0u8..9) {
             let _ = Command::decode(&bytes);
             bytes.splice(0..0, [VERSION, kind]);
             if let Ok(command) = Command::decode(&bytes) {
@@ -341,6 +483,25 @@ mod tests {
         assert_eq!(lease.encode(), b"\x01\x05\x00\x00\x03\xe8");
         let delete = Command::DeleteTopic { topic_id: TopicId(*b"0123456789abcdef") };
         assert_eq!(delete.encode(), b"\x01\x040123456789abcdef");
+        let create = Command::CreatePartitions(CreatePartitions {
+            topic_id: TopicId(*b"0123456789abcdef"),
+            count: 3,
+            assignments: Some(vec![vec![NodeId(1)]]),
+        });
+        assert_eq!(
+            create.encode(),
+            b"\x01\x060123456789abcdef\x00\x00\x00\x03\x01\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x01"
+        );
+        let change = ConfigChange { name: "k".into(), operation: ConfigOperation::Append, value: Some("v".into()) };
+        let alter = Command::AlterTopicConfigs(AlterTopicConfigs {
+            topic_id: TopicId(*b"0123456789abcdef"),
+            replace: true,
+            changes: vec![change],
+        });
+        assert_eq!(
+            alter.encode(),
+            b"\x01\x070123456789abcdef\x01\x00\x00\x00\x01\x00\x00\x00\x01k\x02\x01\x00\x00\x00\x01v"
+        );
         let create = Command::CreateTopic(CreateTopic {
             name: "t".into(),
             topic_id: TopicId(*b"0123456789abcdef"),

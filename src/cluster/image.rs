@@ -8,7 +8,7 @@
 //! | 4..6 | format version, 1 |
 //! | 6..22 | term and index of the last command in it |
 //! | 22..38 | next log id, next producer id |
-//! | 38.. | cluster id, features, membership, nodes, topics in the order of creation with their partitions and configurations |
+//! | 38.. | cluster id, features, membership, nodes, topics in the order of their first log ids with their partitions and configurations |
 //! | last 4 | CRC-32C of all before |
 
 use std::collections::BTreeMap;
@@ -266,13 +266,29 @@ impl Image {
         self.next_producer_id
     }
 
+    /// A new topic, whose log ids are above all that were given out.
     pub(super) fn put_topic(&mut self, topic: Arc<Topic>) {
+        self.give_logs(&topic, 0);
+        self.put_names(topic);
+    }
+
+    /// A topic in place of an older state of itself. What it has more of partitions has log ids above all that were given out.
+    pub(super) fn replace_topic(&mut self, old: &Topic, topic: Arc<Topic>) {
+        self.give_logs(&topic, old.partitions.len());
+        self.partitions -= old.partitions.len();
+        self.put_names(topic);
+    }
+
+    fn give_logs(&mut self, topic: &Topic, from: usize) {
+        for (index, partition) in (0..).zip(&topic.partitions).skip(from) {
+            self.grants.give(partition.log_id, topic.id, PartitionIndex(index));
+        }
+    }
+
+    fn put_names(&mut self, topic: Arc<Topic>) {
         self.partitions += topic.partitions.len();
         if let Some(key) = collision_key(&topic.name) {
             self.collisions.insert(key, topic.name.clone());
-        }
-        for (index, partition) in (0..).zip(&topic.partitions) {
-            self.grants.give(partition.log_id, topic.id, PartitionIndex(index));
         }
         self.by_id.insert(topic.id, topic.clone());
         self.by_name.insert(topic.name.clone(), topic);
@@ -324,21 +340,28 @@ impl Image {
         image.membership = Arc::new(Membership::decode(cursor)?);
         let nodes = codec::list(cursor, NODE_BYTES_MIN, node)?;
         image.nodes = Arc::new(nodes.into_iter().map(|node| (node.id, Arc::new(node))).collect());
-        let mut last = LogId(0);
+        let mut logs = Vec::new();
         for topic in codec::list(cursor, TOPIC_BYTES_MIN, topic)? {
-            for partition in &topic.partitions {
-                if partition.log_id <= last || partition.log_id >= image.next_log_id {
-                    return Err(DecodeError::Invalid("a log id is out of order or was never given out"));
-                }
-                last = partition.log_id;
-            }
+            logs.extend(
+                (0..).map(PartitionIndex).zip(&topic.partitions).map(|(index, one)| (one.log_id, topic.id, index)),
+            );
             if topic.partitions.is_empty()
                 || image.topic(&topic.name).is_some()
                 || image.topic_by_id(&topic.id).is_some()
             {
                 return Err(DecodeError::Invalid("a topic is there twice or has no partitions"));
             }
-            image.put_topic(Arc::new(topic));
+            image.put_names(Arc::new(topic));
+        }
+        // A topic that got more partitions later has log ids behind those of others.
+        logs.sort_unstable_by_key(|(log, ..)| *log);
+        let mut last = LogId(0);
+        for (log, topic, index) in logs {
+            if log <= last || log >= image.next_log_id {
+                return Err(DecodeError::Invalid("a log id is there twice or was never given out"));
+            }
+            last = log;
+            image.grants.give(log, topic, index);
         }
         codec::end(cursor)?;
         Ok(image)

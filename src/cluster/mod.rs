@@ -16,7 +16,10 @@ pub mod topic_config;
 
 pub use apply::{CommandFault, Event, Outcome, apply};
 pub use codec::DecodeError;
-pub use command::{Assignment, BrokerStarted, Command, ConfigEntry, CreateTopic, Endpoint};
+pub use command::{
+    AlterTopicConfigs, Assignment, BrokerStarted, Command, ConfigChange, ConfigEntry, ConfigOperation,
+    CreatePartitions, CreateTopic, Endpoint,
+};
 pub use image::{
     Image, LogState, METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_LEVEL_MIN, Node, Partition, Topic,
     placement,

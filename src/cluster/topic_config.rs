@@ -2,6 +2,8 @@
 //!
 //! A key that is not in the table is refused, never accepted and ignored. Kafka's own keys that are not honoured yet are told apart from typing errors.
 
+use std::sync::Arc;
+
 use crate::base::limits::BATCH_BYTES_MAX;
 use crate::base::nearest::nearest;
 use crate::record::TimestampType;
@@ -98,7 +100,7 @@ impl TopicOverrides {
 
     /// Sets one key to a value as a client wrote it. Gives the table's row.
     pub fn set(&mut self, name: &str, value: Option<&str>) -> Result<&'static TopicKey, ConfigFault> {
-        let key = KEYS.iter().find(|key| key.name == name).ok_or_else(|| ConfigFault::unknown(name))?;
+        let key = find(name).ok_or_else(|| ConfigFault::unknown(name))?;
         let value = value.ok_or_else(|| ConfigFault::Null { name: name.into() })?;
         let parsed = key.values.parse(value).ok_or_else(|| ConfigFault::Value {
             name: key.name,
@@ -108,6 +110,11 @@ impl TopicOverrides {
         (key.store)(self, parsed);
         Ok(key)
     }
+}
+
+/// The row of a key, if it is honoured.
+pub fn find(name: &str) -> Option<&'static TopicKey> {
+    KEYS.iter().find(|key| key.name == name)
 }
 
 /// One row of the table.
@@ -126,6 +133,50 @@ pub struct TopicKey {
     store: fn(&mut TopicOverrides, i64),
 }
 
+impl TopicKey {
+    /// A list with the elements of `change` added, or taken out.
+    pub fn changed_list(&self, now: &str, change: &str, adds: bool) -> Result<String, ConfigFault> {
+        if !matches!(self.values, Values::List(_)) {
+            return Err(ConfigFault::NotAList { name: self.name, change: if adds { "APPEND" } else { "SUBTRACT" } });
+        }
+        let mut elements: Vec<&str> = now.split(',').map(str::trim).collect();
+        for element in change.split(',').map(str::trim) {
+            match elements.iter().position(|known| *known == element) {
+                Some(at) if !adds => {
+                    elements.remove(at);
+                }
+                None if adds => elements.push(element),
+                _ => {}
+            }
+        }
+        Ok(elements.join(","))
+    }
+
+    /// What holds, as text.
+    pub fn show(&self, settings: &TopicSettings) -> String {
+        match self.name {
+            "max.message.bytes" => settings.max_message_bytes.to_string(),
+            "message.timestamp.type" => match settings.timestamp_type {
+                TimestampType::CreateTime => "CreateTime".into(),
+                TimestampType::LogAppendTime => "LogAppendTime".into(),
+            },
+            "message.timestamp.before.max.ms" => settings.timestamp_before_max_ms.to_string(),
+            "message.timestamp.after.max.ms" => settings.timestamp_after_max_ms.to_string(),
+            "segment.bytes" => settings.segment_bytes.to_string(),
+            "segment.ms" => settings.segment_ms.to_string(),
+            "segment.jitter.ms" => settings.segment_jitter_ms.to_string(),
+            "retention.ms" => settings.retention_ms.to_string(),
+            "retention.bytes" => settings.retention_bytes.to_string(),
+            "file.delete.delay.ms" => settings.file_delete_delay_ms.to_string(),
+            "index.interval.bytes" => settings.index_interval_bytes.to_string(),
+            "segment.index.bytes" => settings.segment_index_bytes.to_string(),
+            "min.insync.replicas" => settings.min_insync_replicas.to_string(),
+            // Keys with one possible value have no field.
+            _ => self.default.into(),
+        }
+    }
+}
+
 /// What a configuration may be set to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Values {
@@ -141,6 +192,8 @@ pub enum Values {
     Bool,
     /// One of these words; the number is its place.
     Word(&'static [&'static str]),
+    /// A list of these words with commas between, at least one and none twice; the number has a bit for each.
+    List(&'static [&'static str]),
 }
 
 impl Values {
@@ -160,6 +213,10 @@ impl Values {
                 ["false", "true"].iter().position(|word| value.eq_ignore_ascii_case(word)).map(|at| at as i64)
             }
             Self::Word(words) => words.iter().position(|word| *word == value).map(|at| at as i64),
+            Self::List(words) => value.split(',').try_fold(0, |bits, part| {
+                let at = words.iter().position(|word| *word == part.trim())?;
+                (bits & 1 << at == 0).then_some(bits | 1 << at)
+            }),
         }
     }
 
@@ -173,8 +230,9 @@ impl Values {
             Self::IntOrNone(first) => format!("-1 for no limit, or a whole number of at least {first}"),
             Self::LongOrNone(first) => format!("-1 for no limit, or a whole number of at least {first}"),
             Self::Bool => "true or false".into(),
-            Self::Word([only]) => format!("'{only}', the only value honoured by this version"),
+            Self::Word([only]) | Self::List([only]) => format!("'{only}', the only value honoured by this version"),
             Self::Word(words) => format!("one of '{}'", words.join("', '")),
+            Self::List(words) => format!("a list of '{}', none of them twice", words.join("', '")),
         }
     }
 }
@@ -202,6 +260,22 @@ pub enum ConfigFault {
         /// The name given.
         name: String,
     },
+    /// A configuration of a topic of the broker's own that stays as it is.
+    #[error("The configuration {name} of {topic} stays as it is: the broker relies on it.")]
+    Fixed {
+        /// The key.
+        name: &'static str,
+        /// The topic.
+        topic: Arc<str>,
+    },
+    /// Elements for something that is no list.
+    #[error("Can't {change} to key {name} because its type is not LIST.")]
+    NotAList {
+        /// The key.
+        name: &'static str,
+        /// What was to be done.
+        change: &'static str,
+    },
     /// The wrong kind of value, or one out of range.
     #[error("Invalid value {value} for configuration {name}: it must be {rule}.")]
     Value {
@@ -219,7 +293,8 @@ fn hint(nearest: Option<&str>) -> String {
 }
 
 impl ConfigFault {
-    fn unknown(name: &str) -> Self {
+    /// What is wrong with a name that is not in the table.
+    pub fn unknown(name: &str) -> Self {
         match NOT_HONOURED.iter().find(|known| **known == name) {
             Some(name) => Self::NotHonoured { name },
             None => Self::Unknown {
@@ -239,7 +314,7 @@ pub const KEYS: &[TopicKey] = &[
     TopicKey {
         name: "cleanup.policy",
         broker_key: "log.cleanup.policy",
-        values: Values::Word(&["delete"]),
+        values: Values::List(&["delete"]),
         default: "delete",
         documentation: "What happens to old segments: they are deleted when retention.ms or retention.bytes says so. Compaction is not there yet.",
         store: |_, _| {},
@@ -406,6 +481,24 @@ mod tests {
         let zero = TopicSettings { max_message_bytes: 7, segment_ms: 7, ..TopicSettings::default() };
         assert_eq!(overrides.over(&zero), TopicSettings::default());
         assert_eq!(TopicOverrides::default().over(&zero), zero);
+    }
+
+    #[test]
+    fn every_default_prints_as_the_table_has_it() {
+        for key in KEYS {
+            assert_eq!(key.show(&TopicSettings::default()), key.default, "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn lists_are_of_known_words_and_none_twice() {
+        let list = Values::List(&["compact", "delete"]);
+        let parsed = |value: &str| list.parse(value);
+        assert_eq!((parsed("delete"), parsed(" compact , delete ")), (Some(2), Some(3)));
+        for value in ["", ",", "delete,", "delete,delete", "other"] {
+            assert_eq!(parsed(value), None, "{value}");
+        }
+        assert_eq!(list.rule(), "a list of 'compact', 'delete', none of them twice");
     }
 
     #[test]

@@ -315,6 +315,17 @@ impl Shard {
                             state.delete_replica(partition.log_id);
                         });
                     }
+                    Event::PartitionsCreated(topic, first) => {
+                        for (index, partition) in (0..).map(PartitionIndex).zip(&topic.partitions) {
+                            if index >= *first && mine(partition.log_id) {
+                                state.new_replica(topic, index, &self.0.topics);
+                            }
+                        }
+                    }
+                    Event::ConfigsAltered(topic) => {
+                        let logs = topic.partitions.iter().map(|partition| partition.log_id);
+                        logs.filter(|log| mine(*log)).for_each(|log| state.refresh_options(log));
+                    }
                     Event::NodeStarted(_) => {}
                 }
             }
