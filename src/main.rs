@@ -37,7 +37,7 @@ fn start(flags: &ServeFlags) -> Result<(), Refusal> {
     // Before any thread exists: one started earlier would still be ended by SIGTERM.
     let signals = Signals::take_over().map_err(|error| Refusal::new(Exit::Other, format!("signals: {error}")))?;
     let _logs = logs::start(loaded.settings.log_format, &loaded.settings.log_level);
-    serve::run(&loaded.settings, signals, |screen| {
+    serve::run(&loaded, signals, |screen| {
         let _ = print(screen);
     })
 }

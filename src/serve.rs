@@ -11,7 +11,8 @@ use crate::base::limits::{
 };
 use crate::broker;
 use crate::cli::{Exit, Refusal};
-use crate::config::{ListenerSettings, Settings, show_size};
+use crate::config::keys::{Key, Range};
+use crate::config::{ListenerSettings, Loaded, Settings, show_size};
 use crate::io::uring::host::{self, Signals, Volume, WriteCost};
 use crate::io::uring::{Cores, HostRefusal};
 use crate::net;
@@ -21,9 +22,11 @@ use crate::storage::StorageError;
 use crate::storage::drive::boot::DirectoryError;
 
 /// Runs the broker until it is told to stop. `say` puts the opening screen before the user.
-pub fn run(settings: &Settings, signals: Signals, say: impl Fn(&str)) -> Result<(), Refusal> {
+pub fn run(loaded: &Loaded, signals: Signals, say: impl Fn(&str)) -> Result<(), Refusal> {
+    let settings = &loaded.settings;
     let cpus = cpus(settings)?;
     let mut options = options(settings, cpus.len())?;
+    options.broker.settings = loaded.kafka().map(broker_setting).collect();
     let host = look_at_host(settings, &options.layout, cpus.len())?;
     options.net.connections_max = host.connections.most(settings.kafka.max_connections, cpus.len());
     let cores = Cores { signals: Some(Arc::new(signals)), ..Cores::on(cpus.clone()) };
@@ -143,7 +146,8 @@ fn options(settings: &Settings, cores: usize) -> Result<Options, Refusal> {
     let memory = memory(settings) as usize / cores;
     let journal_bytes = settings.journal_bytes;
     let kafka = &settings.kafka;
-    let data = settings.data_dir.clone();
+    // Clients are told it, and may be in other directories.
+    let data = std::path::absolute(&settings.data_dir).unwrap_or_else(|_| settings.data_dir.clone());
     let journals = settings.journal_dir.clone().unwrap_or_else(|| data.join("journals"));
     Ok(Options {
         layout: Layout { data, journals },
@@ -177,6 +181,7 @@ fn options(settings: &Settings, cores: usize) -> Result<Options, Refusal> {
             fetch_bytes_max: kafka.fetch_max_bytes,
             fetch_sessions_max: kafka.fetch_session_slots.div_ceil(cores),
             answer_bytes: (memory / 4).max(16 << 20),
+            ..broker::Options::default()
         },
         on_failure: Arc::new(|error| {
             eprintln!("coretide: {error}\n  {}", Exit::DiskFailed.remedy());
@@ -187,6 +192,22 @@ fn options(settings: &Settings, cores: usize) -> Result<Options, Refusal> {
             std::process::exit(i32::from(Exit::Interrupted.code()));
         }),
     })
+}
+
+/// A setting as DescribeConfigs shows it.
+fn broker_setting((key, value, given): (Key, Option<&str>, bool)) -> broker::settings::BrokerSetting {
+    broker::settings::BrokerSetting {
+        name: key.name,
+        value: value.map(Into::into),
+        default: key.default,
+        given,
+        values: match key.range {
+            Range::Values(values) => Some(values),
+            Range::Text(_) => None,
+        },
+        topic_config: key.topic_config(),
+        documentation: key.documentation,
+    }
 }
 
 /// What was set, or half of what the process may use.

@@ -41,6 +41,15 @@ pub const FETCH_PARTITIONS_LARGE: usize = 2000;
 pub const LARGE_REQUESTS_AT_ONCE: usize = 4;
 /// How long a large fetch may wait for data at most: others wait for its place.
 pub const LARGE_FETCH_WAIT_MAX: Duration = Duration::from_millis(500);
+/// A request about the settings of more resources is a large one too.
+pub const RESOURCES_LARGE: usize = 100;
+/// Settings in one DescribeConfigs response at most. Each takes up to about 800 bytes while it is answered.
+pub const CONFIGS_DESCRIBED_MAX: usize = 50_000;
+/// Producers in one DescribeProducers response at most: those of several full partitions.
+pub const PRODUCERS_DESCRIBED_MAX: usize = 50_000;
+const _: () = assert!(PRODUCERS_PER_PARTITION_MAX <= PRODUCERS_DESCRIBED_MAX);
+/// Partitions in one DescribeTopicPartitions response at most, whatever the client asks (Kafka: `max.request.partition.size.limit`).
+pub const PARTITIONS_DESCRIBED_MAX: usize = 2000;
 /// Elements that a decoder reserves at most on the word of a length field.
 pub const DECODE_RESERVE_MAX: usize = 1024;
 

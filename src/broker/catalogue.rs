@@ -13,8 +13,11 @@ use super::authorize::{Needs, Operation};
 use super::context::RequestContext;
 use super::dispatch::{Handled, answered, answered_as, answered_holding};
 use super::{
-    Broker, api_versions, create_topics, delete_topics, describe_cluster, fetch, init_producer_id, list_offsets,
-    metadata, offset_for_leader_epoch, produce,
+    Broker, alter_configs, alter_partition_reassignments, alter_replica_log_dirs, api_versions, create_partitions,
+    create_topics, delete_records, delete_topics, describe_cluster, describe_configs, describe_log_dirs,
+    describe_producers, describe_quorum, describe_topic_partitions, elect_leaders, fetch, incremental_alter_configs,
+    init_producer_id, list_config_resources, list_offsets, list_partition_reassignments, metadata,
+    offset_for_leader_epoch, produce,
 };
 use crate::base::limits::REQUEST_BYTES_MAX_SMALL;
 use crate::cluster::{METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_LEVEL_MIN};
@@ -120,6 +123,14 @@ pub static APIS: &[Api] = &[
         handler: |broker, context, body| Box::pin(answered(broker, context, body, delete_topics::handle)),
     },
     Api {
+        key: ApiKey::DeleteRecords,
+        advertised: 0..=2,
+        served: 0..=2,
+        frame: FrameLimit::Small,
+        needs: Needs::EachTopic(Operation::Delete),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, delete_records::handle)),
+    },
+    Api {
         key: ApiKey::InitProducerId,
         advertised: 0..=5,
         served: 0..=5,
@@ -136,12 +147,120 @@ pub static APIS: &[Api] = &[
         handler: |broker, context, body| Box::pin(answered(broker, context, body, offset_for_leader_epoch::handle)),
     },
     Api {
+        key: ApiKey::DescribeConfigs,
+        advertised: 1..=4,
+        served: 1..=4,
+        frame: FrameLimit::Small,
+        needs: Needs::EachTopic(Operation::DescribeConfigs),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, describe_configs::handle)),
+    },
+    Api {
+        key: ApiKey::AlterConfigs,
+        advertised: 0..=2,
+        served: 0..=2,
+        frame: FrameLimit::Small,
+        needs: Needs::EachTopic(Operation::AlterConfigs),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, alter_configs::handle)),
+    },
+    Api {
+        key: ApiKey::AlterReplicaLogDirs,
+        advertised: 1..=2,
+        served: 1..=2,
+        frame: FrameLimit::Small,
+        needs: Needs::Cluster(Operation::Alter),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, alter_replica_log_dirs::handle)),
+    },
+    Api {
+        key: ApiKey::DescribeLogDirs,
+        advertised: 1..=5,
+        served: 1..=5,
+        frame: FrameLimit::Small,
+        needs: Needs::Cluster(Operation::Describe),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, describe_log_dirs::handle)),
+    },
+    Api {
+        key: ApiKey::CreatePartitions,
+        advertised: 0..=3,
+        served: 0..=3,
+        frame: FrameLimit::Small,
+        needs: Needs::EachTopic(Operation::Alter),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, create_partitions::handle)),
+    },
+    Api {
+        key: ApiKey::ElectLeaders,
+        advertised: 0..=2,
+        served: 0..=2,
+        frame: FrameLimit::Small,
+        needs: Needs::Cluster(Operation::Alter),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, elect_leaders::handle)),
+    },
+    Api {
+        key: ApiKey::IncrementalAlterConfigs,
+        advertised: 0..=1,
+        served: 0..=1,
+        frame: FrameLimit::Small,
+        needs: Needs::EachTopic(Operation::AlterConfigs),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, incremental_alter_configs::handle)),
+    },
+    Api {
+        key: ApiKey::AlterPartitionReassignments,
+        advertised: 0..=1,
+        served: 0..=1,
+        frame: FrameLimit::Small,
+        needs: Needs::Cluster(Operation::Alter),
+        handler: |broker, context, body| {
+            Box::pin(answered(broker, context, body, alter_partition_reassignments::handle))
+        },
+    },
+    Api {
+        key: ApiKey::ListPartitionReassignments,
+        advertised: 0..=0,
+        served: 0..=0,
+        frame: FrameLimit::Small,
+        needs: Needs::Cluster(Operation::Describe),
+        handler: |broker, context, body| {
+            Box::pin(answered(broker, context, body, list_partition_reassignments::handle))
+        },
+    },
+    Api {
+        key: ApiKey::DescribeQuorum,
+        advertised: 0..=2,
+        served: 0..=2,
+        frame: FrameLimit::Small,
+        needs: Needs::Cluster(Operation::Describe),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, describe_quorum::handle)),
+    },
+    Api {
         key: ApiKey::DescribeCluster,
         advertised: 0..=2,
         served: 0..=2,
         frame: FrameLimit::Small,
         needs: Needs::Cluster(Operation::Describe),
         handler: |broker, context, body| Box::pin(answered(broker, context, body, describe_cluster::handle)),
+    },
+    Api {
+        key: ApiKey::DescribeProducers,
+        advertised: 0..=0,
+        served: 0..=0,
+        frame: FrameLimit::Small,
+        needs: Needs::EachTopic(Operation::Read),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, describe_producers::handle)),
+    },
+    Api {
+        key: ApiKey::ListConfigResources,
+        advertised: 0..=1,
+        served: 0..=1,
+        frame: FrameLimit::Small,
+        needs: Needs::Cluster(Operation::DescribeConfigs),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, list_config_resources::handle)),
+    },
+    Api {
+        key: ApiKey::DescribeTopicPartitions,
+        advertised: 0..=0,
+        served: 0..=0,
+        frame: FrameLimit::Small,
+        needs: Needs::EachTopic(Operation::Describe),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, describe_topic_partitions::handle)),
     },
 ];
 

@@ -1,21 +1,19 @@
 //! CreateTopics (key 19), and the topics that a Metadata request creates. The rules stand in `cluster`: one command per topic.
 
-use super::Broker;
 use super::authorize::{Operation, Resource, allowed};
 use super::context::RequestContext;
 use super::errors::Refusal;
+use super::settings;
 use super::throttle::throttle_ms;
+use super::{Broker, would_be};
 use crate::base::limits::PARTITIONS_PER_CREATE_MAX;
 use crate::base::{Map, NodeId, PartitionIndex, TopicId};
 use crate::cluster::topic_config::{KEYS, TopicKey};
-use crate::cluster::{
-    Assignment, Command, CommandFault, ConfigEntry, CreateTopic, EntryId, Outcome, Topic, TopicSettings,
-};
+use crate::cluster::{Assignment, Command, CommandFault, ConfigEntry, CreateTopic, Outcome, Topic};
 use crate::protocol::messages::create_topics::{
     CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
 };
 use crate::protocol::{ErrorCode, Str};
-use crate::record::TimestampType;
 use crate::shard::CommandError;
 
 /// Answers a CreateTopics request.
@@ -118,28 +116,17 @@ async fn one(
             .map(|config| ConfigEntry { name: config.name.clone().into(), value: config.value.clone().map(Into::into) })
             .collect(),
     };
-    if validate_only {
-        let topic = would_be(broker, create)?;
-        return Ok(CreatableTopicResult { topic_id: TopicId::ZERO, ..result(broker, context, &topic) });
-    }
-    match broker.shard().command(Command::CreateTopic(create)).await? {
+    let command = Command::CreateTopic(create);
+    let outcome = if validate_only { would_be(broker, &command)? } else { broker.shard().command(command).await? };
+    match outcome {
+        Outcome::Created(topic) if validate_only => {
+            Ok(CreatableTopicResult { topic_id: TopicId::ZERO, ..result(broker, context, &topic) })
+        }
         Outcome::Created(topic) => {
             tracing::info!(topic = %topic.name, partitions = topic.partitions.len(), peer = %context.peer, "topic created");
             Ok(result(broker, context, &topic))
         }
         other => unreachable!("CreateTopic gave {other:?}"),
-    }
-}
-
-/// The topic as the command would make it now.
-fn would_be(broker: &Broker, create: CreateTopic) -> Result<std::sync::Arc<Topic>, CommandFault> {
-    let image = broker.shard().image();
-    let version = image.version();
-    let entry = EntryId { index: version.index + 1, ..version };
-    match crate::cluster::apply(&image, entry, &Command::CreateTopic(create)) {
-        (_, _, Ok(Outcome::Created(topic))) => Ok(topic),
-        (_, _, Ok(other)) => unreachable!("CreateTopic gave {other:?}"),
-        (_, _, Err(fault)) => Err(fault),
     }
 }
 
@@ -152,49 +139,19 @@ fn result(broker: &Broker, context: &RequestContext, topic: &Topic) -> Creatable
         topic_config_error_code: if may_see { ErrorCode::None } else { ErrorCode::TopicAuthorizationFailed }.code(),
         num_partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
         replication_factor: topic.partitions.first().map_or(-1, |one| one.replicas.len() as i16),
-        configs: may_see.then(|| KEYS.iter().map(|key| config(topic, &broker.options().topic_defaults, key)).collect()),
+        configs: may_see.then(|| KEYS.iter().map(|key| config(topic, key, broker)).collect()),
         ..Default::default()
     }
 }
 
-fn config(topic: &Topic, defaults: &TopicSettings, key: &TopicKey) -> CreatableTopicConfigs {
-    let default = text(defaults, key);
-    let (value, config_source) = match topic.configs.get(key.name) {
-        Some(value) => (value.as_ref().into(), SOURCE_TOPIC),
-        None if default == key.default => (default.into(), SOURCE_DEFAULT),
-        None => (default.into(), SOURCE_STATIC_BROKER),
-    };
+fn config(topic: &Topic, key: &'static TopicKey, broker: &Broker) -> CreatableTopicConfigs {
+    let found = settings::topic(topic, key, broker.options());
     CreatableTopicConfigs {
         name: key.name.into(),
-        value: Some(value),
+        value: Some(found.value),
         read_only: false,
-        config_source,
+        config_source: found.source as i8,
         is_sensitive: false,
-    }
-}
-
-/// A setting as text.
-fn text(settings: &TopicSettings, key: &TopicKey) -> String {
-    match key.name {
-        "max.message.bytes" => settings.max_message_bytes.to_string(),
-        "message.timestamp.type" => match settings.timestamp_type {
-            TimestampType::CreateTime => "CreateTime".into(),
-            TimestampType::LogAppendTime => "LogAppendTime".into(),
-        },
-        "message.timestamp.before.max.ms" => settings.timestamp_before_max_ms.to_string(),
-        "message.timestamp.after.max.ms" => settings.timestamp_after_max_ms.to_string(),
-        "segment.bytes" => settings.segment_bytes.to_string(),
-        "segment.ms" => settings.segment_ms.to_string(),
-        "segment.jitter.ms" => settings.segment_jitter_ms.to_string(),
-        "retention.ms" => settings.retention_ms.to_string(),
-        "retention.bytes" => settings.retention_bytes.to_string(),
-        "file.delete.delay.ms" => settings.file_delete_delay_ms.to_string(),
-        "index.interval.bytes" => settings.index_interval_bytes.to_string(),
-        "segment.index.bytes" => settings.segment_index_bytes.to_string(),
-        "flush.messages" => "1".to_owned(),
-        "min.insync.replicas" => settings.min_insync_replicas.to_string(),
-        // Keys with one possible value have no field.
-        _ => key.default.into(),
     }
 }
 
@@ -203,21 +160,4 @@ fn new_topic_id(broker: &Broker) -> TopicId {
     bytes[..8].copy_from_slice(&broker.shard.io().random_u64().to_be_bytes());
     bytes[8..].copy_from_slice(&broker.shard.io().random_u64().to_be_bytes());
     TopicId::from_random(bytes)
-}
-
-/// Kafka's numbers for where a value comes from.
-const SOURCE_TOPIC: i8 = 1;
-const SOURCE_STATIC_BROKER: i8 = 4;
-const SOURCE_DEFAULT: i8 = 5;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_default_prints_as_the_table_has_it() {
-        for key in KEYS {
-            assert_eq!(text(&TopicSettings::default(), key), key.default, "{}", key.name);
-        }
-    }
 }

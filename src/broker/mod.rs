@@ -10,15 +10,30 @@ pub mod context; // who asks, and when what happened
 mod dispatch; // frame to handler, answer to frame
 pub mod errors; // faults to Kafka's codes, only here
 pub mod fetch_session; // incremental fetch sessions (KIP-227)
+pub mod settings; // what settings are now, and from where
 pub mod throttle; // how long to pause? not at all, for now
 
+mod alter_configs; // key 33
+mod alter_partition_reassignments; // key 45
+mod alter_replica_log_dirs; // key 34
 mod api_versions; // key 18
+mod create_partitions; // key 37
 mod create_topics; // key 19
+mod delete_records; // key 21
 mod delete_topics; // key 20
 mod describe_cluster; // key 60
+mod describe_configs; // key 32
+mod describe_log_dirs; // key 35
+mod describe_producers; // key 61
+mod describe_quorum; // key 55
+mod describe_topic_partitions; // key 75
+mod elect_leaders; // key 43
 mod fetch; // key 1
+mod incremental_alter_configs; // key 44
 mod init_producer_id; // key 22
+mod list_config_resources; // key 74
 mod list_offsets; // key 2
+mod list_partition_reassignments; // key 46
 mod metadata; // key 3
 mod offset_for_leader_epoch; // key 23
 mod produce; // key 0
@@ -33,8 +48,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::base::limits::{FETCH_SESSIONS_PER_CORE_MAX, LARGE_REQUESTS_AT_ONCE};
-use crate::base::{Mono, NodeId, TopicId};
-use crate::cluster::{Image, Topic, TopicSettings};
+use crate::base::{Mono, NodeId, PartitionIndex, TopicId};
+use crate::cluster::{Command, CommandFault, EntryId, Image, Outcome, Partition, Topic, TopicSettings};
 use crate::protocol::{ErrorCode, Str};
 use crate::shard::{Budget, Shard};
 use fetch_session::{FetchSessions, TopicKey};
@@ -52,6 +67,8 @@ pub struct Options {
     pub num_partitions: i32,
     /// What holds for topics that do not say otherwise.
     pub topic_defaults: TopicSettings,
+    /// The settings that keep their Kafka names, as they are described to clients.
+    pub settings: Vec<settings::BrokerSetting>,
     /// Bytes of records in one Fetch response at most, whatever the client asks (`fetch.max.bytes`).
     pub fetch_bytes_max: i32,
     /// Fetch sessions that one core keeps at most (its share of `max.incremental.fetch.session.cache.slots`).
@@ -68,6 +85,7 @@ impl Default for Options {
             auto_create_topics: true,
             num_partitions: 1,
             topic_defaults: TopicSettings::default(),
+            settings: Vec::new(),
             fetch_bytes_max: 55 << 20,
             fetch_sessions_max: FETCH_SESSIONS_PER_CORE_MAX,
             answer_bytes: 128 << 20,
@@ -126,6 +144,30 @@ fn find_topic<'a>(image: &'a Image, key: &TopicKey) -> Result<&'a Arc<Topic>, Er
         TopicKey::Name(name) => image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition),
         TopicKey::Id(id) => image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId),
     }
+}
+
+/// A partition by name and number, if this broker leads it.
+fn find_partition<'a>(
+    broker: &Broker,
+    image: &'a Image,
+    topic: &str,
+    index: i32,
+) -> Result<(&'a Arc<Topic>, &'a Partition), ErrorCode> {
+    let topic = image.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let partition = topic.partition(PartitionIndex(index)).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    if partition.leader != broker.options().node_id {
+        return Err(ErrorCode::NotLeaderOrFollower);
+    }
+    Ok((topic, partition))
+}
+
+/// What a metadata command would do now. Nothing is changed.
+fn would_be(broker: &Broker, command: &Command) -> Result<Outcome, CommandFault> {
+    let image = broker.shard().image();
+    let version = image.version();
+    let entry = EntryId { index: version.index + 1, ..version };
+    let (_, _, outcome) = crate::cluster::apply(&image, entry, command);
+    outcome
 }
 
 /// A topic's name or id as requests carry them: by id where the version says so.

@@ -62,6 +62,17 @@ pub struct Key {
     store: Store,
 }
 
+impl Key {
+    /// The topic configuration whose default it sets, and how many of that one's unit its own unit is.
+    pub fn topic_config(&self) -> Option<(&'static str, i64)> {
+        match self.store {
+            Store::Topic(key) => Some((key.name, 1)),
+            Store::Coarse(name, unit) => Some((name, unit)),
+            Store::Number(_) | Store::Text(_) => None,
+        }
+    }
+}
+
 /// What a key may be set to.
 #[derive(Clone, Copy, Debug)]
 pub enum Range {
@@ -389,7 +400,7 @@ mod tests {
             ("log.retention.hours", "-2"),
             ("log.roll.ms", "0"),
             ("log.retention.check.interval.ms", "0"),
-            ("compression.type", "gzip"),
+            ("compression.type", "brotli"),
             ("socket.request.max.bytes", "104857601"),
         ] {
             assert_eq!(draft.set(key(name), value), None, "{name}={value}");

@@ -247,6 +247,17 @@ struct Shown {
     repeatable: bool,
 }
 
+impl Loaded {
+    /// The settings that keep their Kafka names, by name: their key, what holds as text, and whether somebody gave it.
+    pub fn kafka(&self) -> impl Iterator<Item = (Key, Option<&str>, bool)> {
+        let shown = self.shown.iter().filter(|shown| shown.kafka);
+        keys::keys().into_iter().zip(shown).map(|(key, shown)| {
+            assert_eq!(key.name, shown.name, "all keys are shown in their order");
+            (key, shown.values.first().map(String::as_str), shown.source != Source::Default)
+        })
+    }
+}
+
 /// A settings file that would give the same settings, each line with where its value came from.
 impl fmt::Display for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -665,6 +676,25 @@ mod tests {
         assert!(line("journal-depth").ends_with("# default"));
         assert!(line("\"num.partitions\" = \"5\"").ends_with("# flag"));
         assert!(line("# cores").ends_with("is not set"));
+    }
+
+    #[test]
+    fn kafkas_settings_are_listed_with_what_was_given() {
+        let loaded = load_with(&given(&[], &["num.partitions=5", "log.retention.hours=1"]), &[], "").expect("loads");
+        let all: Vec<_> = loaded.kafka().map(|(key, value, given)| (key.name, value, given)).collect();
+        assert_eq!(all.len(), keys::keys().len());
+        for row in [
+            ("num.partitions", Some("5"), true),
+            ("log.retention.hours", Some("1"), true),
+            ("log.retention.ms", None, false),
+            ("fetch.max.bytes", Some("57671680"), false),
+        ] {
+            assert!(all.contains(&row), "{row:?}");
+        }
+        let topic = |name: &str| keys::keys().into_iter().find(|key| key.name == name).expect("there").topic_config();
+        assert_eq!(topic("log.retention.hours"), Some(("retention.ms", 3_600_000)));
+        assert_eq!(topic("log.retention.ms"), Some(("retention.ms", 1)));
+        assert_eq!(topic("num.partitions"), None);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin; // partitions added, records deleted, sizes, producers, elections and the quorum
 mod bad_input; // what a peer may send that it should not
+mod configs; // settings described and altered
 mod fetching; // sessions, limits, waiting
 mod producing; // acks, order, sequences, batches that are refused
 mod restarts; // a directory over stops and starts; journals that are full

@@ -56,9 +56,23 @@ fn every_version_of_every_api_answers() {
         (18, 0, 4),
         (19, 2, 7),
         (20, 1, 6),
+        (21, 0, 2),
         (22, 0, 5),
         (23, 2, 4),
+        (32, 1, 4),
+        (33, 0, 2),
+        (34, 1, 2),
+        (35, 1, 5),
+        (37, 0, 3),
+        (43, 0, 2),
+        (44, 0, 1),
+        (45, 0, 1),
+        (46, 0, 0),
+        (55, 0, 2),
         (60, 0, 2),
+        (61, 0, 0),
+        (74, 0, 1),
+        (75, 0, 0),
     ];
     assert_eq!(found, expected);
     let client = ApiVersionsRequest { client_software_name: "test".into(), client_software_version: "1".into() };
