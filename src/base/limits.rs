@@ -109,6 +109,15 @@ pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 256 << 20;
 /// Bytes after which a long computation on a core gives way to others.
 pub const YIELD_BYTES: usize = 256 << 10;
 
+/// Bytes of recompressed batches that one request holds at most before they are handed over. More are recompressed when those are on disk.
+pub const RECODED_BYTES_PER_REQUEST_MAX: usize = 16 << 20;
+/// Bytes of recompressed batches that one core holds at a time, from before they are made until they are on disk.
+pub const RECODED_BYTES_MAX: usize = 64 << 20;
+/// Bytes of records that are recompressed in one step.
+pub const RECODE_STEP_BYTES: usize = 64 << 10;
+const _: () =
+    assert!(BATCH_BYTES_MAX <= RECODED_BYTES_PER_REQUEST_MAX && RECODED_BYTES_PER_REQUEST_MAX <= RECODED_BYTES_MAX);
+
 /// Segments of one log at most.
 pub const SEGMENTS_PER_LOG_MAX: usize = 1 << 20;
 /// Leader epochs remembered per log at most.

@@ -18,6 +18,7 @@ use crate::protocol::messages::fetch::{
     EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
 };
 use crate::protocol::{ErrorCode, Records};
+use crate::record::Codec;
 use crate::shard::{FetchSpec, Marks, Planned, ReadDone, ReadError, ReadSpec};
 
 /// Answers a Fetch request. With the answer comes the charge for the records in it.
@@ -324,6 +325,11 @@ fn place(
     if wanted.max_bytes < 0 || limits.bytes_max < 0 {
         return Err(Absence::Refused(ErrorCode::UnknownServerError));
     }
+    let stored = topic.settings(&broker.options.topic_defaults).compression;
+    if context.version < ZSTD_FROM && stored == Some(Codec::Zstd) {
+        // The client cannot know it (KIP-110).
+        return Err(Absence::Refused(ErrorCode::UnsupportedCompressionType));
+    }
     Ok(partition.log_id)
 }
 
@@ -439,6 +445,8 @@ fn replica_id(context: &RequestContext, request: &FetchRequest) -> i32 {
 
 const UNCOMMITTED: i8 = 0;
 const COMMITTED: i8 = 1;
+/// The first version whose batches may use zstd (KIP-110).
+const ZSTD_FROM: i16 = 10;
 /// The first version that names topics by id.
 const BY_ID_FROM: i16 = 13;
 /// The first version that says which broker asks in a structure of its own (KIP-903).

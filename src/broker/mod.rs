@@ -10,6 +10,7 @@ pub mod context; // who asks, and when what happened
 mod dispatch; // frame to handler, answer to frame
 pub mod errors; // faults to Kafka's codes, only here
 pub mod fetch_session; // incremental fetch sessions (KIP-227)
+mod recode; // batches into the codec of their topic
 pub mod settings; // what settings are now, and from where
 pub mod throttle; // how long to pause? not at all, for now
 
@@ -47,7 +48,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::base::limits::{FETCH_SESSIONS_PER_CORE_MAX, LARGE_REQUESTS_AT_ONCE};
+use crate::base::limits::{FETCH_SESSIONS_PER_CORE_MAX, LARGE_REQUESTS_AT_ONCE, RECODED_BYTES_MAX};
 use crate::base::{Mono, NodeId, PartitionIndex, TopicId};
 use crate::cluster::{Command, CommandFault, EntryId, Image, Outcome, Partition, Topic, TopicSettings};
 use crate::protocol::{ErrorCode, Str};
@@ -99,6 +100,7 @@ pub struct Broker {
     options: Arc<Options>,
     sessions: RefCell<FetchSessions>,
     answer_memory: Budget,
+    recode_memory: Budget,
     large_requests: Budget,
 }
 
@@ -108,7 +110,8 @@ impl Broker {
         let sessions = RefCell::new(FetchSessions::new(shard.id(), options.fetch_sessions_max));
         let answer_memory = Budget::new(options.answer_bytes);
         let large_requests = Budget::new(LARGE_REQUESTS_AT_ONCE);
-        Self { shard, options, sessions, answer_memory, large_requests }
+        let recode_memory = Budget::new(RECODED_BYTES_MAX);
+        Self { shard, options, sessions, answer_memory, recode_memory, large_requests }
     }
 
     /// Has a request answered. `frame` begins with the API key; its last byte was read at `read`.

@@ -12,9 +12,10 @@ use smallvec::SmallVec;
 use super::Broker;
 use super::authorize::{Operation, Resource, allowed};
 use super::context::{RequestContext, Stage};
-use super::dispatch::{Answer, Handled, respond, undecodable};
+use super::dispatch::{Answer, Handled, Held, respond, undecodable};
 use super::errors::Refusal;
 use super::fetch_session::TopicKey;
+use super::recode::{self, Recoding};
 use super::throttle::throttle_ms;
 use super::topic_key;
 use crate::base::limits::{PRODUCE_BATCHES_MAX, RECORD_FAULTS_MAX, YIELD_BYTES};
@@ -26,8 +27,8 @@ use crate::protocol::messages::produce::{
 };
 use crate::protocol::produce_walk::{ProduceWalk, Step, TopicRef};
 use crate::protocol::{DecodeError, ErrorCode, Reader, Str};
-use crate::record::{BatchLimits, CheckedBatch, Progress, RawBatch, Scratch, TimestampType};
-use crate::shard::{Appended, ProduceBatch};
+use crate::record::{BatchLimits, CheckedBatch, Codec, Progress, RawBatch, Scratch, TimestampType};
+use crate::shard::{Answers, Appended, ProduceBatch};
 
 /// Takes a Produce request in. Gives the answer, or a future of it when batches are on their way to the disk.
 pub async fn handle(broker: Rc<Broker>, context: RequestContext, body: Bytes) -> Handled {
@@ -42,7 +43,7 @@ pub async fn handle(broker: Rc<Broker>, context: RequestContext, body: Bytes) ->
     };
     drop(body);
     context.stamps.mark(Stage::Decoded, broker.shard.io().now());
-    let batches = plan.check(&broker, &context, acks, refused).await;
+    let (batches, recoded) = plan.check(&broker, &context, acks, refused).await;
     context.stamps.mark(Stage::Routed, broker.shard.io().now());
     if batches.is_empty() {
         return plan.answer(&broker, &context, acks).into();
@@ -50,10 +51,9 @@ pub async fn handle(broker: Rc<Broker>, context: RequestContext, body: Bytes) ->
     let ticket = broker.shard.produce(batches);
     Handled::Later(Box::pin(async move {
         let appended = ticket.await;
+        drop(recoded);
         context.stamps.mark(Stage::Durable, broker.shard.io().now());
-        for (slot, appended) in plan.waiting().zip(appended) {
-            slot.outcome = appended.map_or_else(|error| Outcome::Refused(error.into()), Outcome::Appended);
-        }
+        settle(&mut plan.slots, appended);
         plan.answer(&broker, &context, acks)
     }))
 }
@@ -222,26 +222,28 @@ impl Plan {
         self.slots = kept;
     }
 
-    /// Checks every batch. Gives what may be appended, in the order of the slots that wait for it.
+    /// Checks every batch. Gives what may be appended, in the order of the slots that wait for it, and the memory that was taken for it.
     async fn check(
         &mut self,
         broker: &Broker,
         context: &RequestContext,
         acks: i16,
         refused: Option<Refusal>,
-    ) -> Batches {
+    ) -> (Batches, Option<Held>) {
         let mut batches = Batches::new();
         let now = broker.shard.io().wall_clock();
-        // Allocates nothing: what is not compressed needs none.
+        // Allocates nothing: what is neither compressed nor to be compressed needs none.
         let mut no_scratch = Scratch::default();
         let mut scratch = None;
+        let mut recoding = Recoding::default();
         let mut since_yield = 0;
         let mut named_records = 0;
-        let topics = &self.topics;
-        for (place, slot) in self.slots.iter_mut().enumerate() {
-            let Outcome::Asked(records) = std::mem::replace(&mut slot.outcome, Outcome::Waiting) else {
+        for place in 0..self.slots.len() {
+            let slot = &mut self.slots[place];
+            let Outcome::Asked(records) = std::mem::replace(&mut slot.outcome, Outcome::Asked(None)) else {
                 unreachable!("slots are looked at once")
             };
+            let topic = &self.topics[slot.topic].found;
             let target = || -> Result<_, Refusal> {
                 if let Some(refusal) = &refused {
                     return Err(refusal.clone());
@@ -249,7 +251,7 @@ impl Plan {
                 if place >= PRODUCE_BATCHES_MAX {
                     return Err(Refusal::new(ErrorCode::InvalidRequest, "The request has too many partitions."));
                 }
-                let topic = topics[slot.topic].found.as_ref().map_err(|code| *code)?;
+                let topic = topic.as_ref().map_err(|code| *code)?;
                 let settings = topic.settings(&broker.options.topic_defaults);
                 Ok((log(broker, topic, slot.index, acks, &settings)?, settings))
             };
@@ -258,32 +260,47 @@ impl Plan {
                     let limits = limits(&settings, context.version);
                     let rules =
                         AppendRules { log_append_time: settings.timestamp_type == TimestampType::LogAppendTime };
+                    let fold = recode::fold(&settings);
                     // Kafka never answers null records. Nothing to append is what an empty batch is refused for.
                     let batch = RawBatch(records.unwrap_or_default());
-                    if scratch.is_none() && batch.is_compressed() {
+                    let folds = fold.is_some_and(|fold| fold.codec != Codec::None);
+                    if scratch.is_none() && (batch.is_compressed() || folds) {
                         scratch = Some(broker.shard.scratch().await);
                     }
-                    let scratch = scratch.as_deref_mut().unwrap_or(&mut no_scratch);
-                    let walk = Walk { broker, scratch, since_yield: &mut since_yield };
-                    walk.check(batch, &limits, now).await.map(|batch| ProduceBatch { log, batch, rules })
+                    let lent = scratch.as_deref_mut().unwrap_or(&mut no_scratch);
+                    let walk = Walk { broker, scratch: lent, since_yield: &mut since_yield };
+                    let batch = match (walk.check(batch, &limits, now).await, fold) {
+                        (Ok(batch), Some(fold)) if fold.codec != batch.info.codec => {
+                            if !recoding.has_room(&batch, fold, limits.max_bytes) {
+                                // Who waits holds nothing that others wait for.
+                                drop(scratch.take());
+                                hand_over(broker, &mut self.slots, std::mem::take(&mut batches)).await;
+                                recoding = Recoding::default();
+                                scratch = Some(broker.shard.scratch().await);
+                            }
+                            let lent = scratch.as_deref_mut().unwrap_or(&mut no_scratch);
+                            recoding.recode(broker, batch, fold, limits.max_bytes, lent).await
+                        }
+                        (checked, _) => checked,
+                    };
+                    batch.map(|batch| ProduceBatch { log, batch, rules })
                 }
                 Err(refusal) => Err(refusal),
             };
-            match checked {
-                Ok(batch) => batches.push(batch),
+            self.slots[place].outcome = match checked {
+                Ok(batch) => {
+                    batches.push(batch);
+                    Outcome::Waiting
+                }
                 Err(mut refusal) => {
                     refusal.records.truncate(RECORD_FAULTS_MAX - named_records);
                     refusal.records.shrink_to_fit();
                     named_records += refusal.records.len();
-                    slot.outcome = Outcome::Refused(refusal);
+                    Outcome::Refused(refusal)
                 }
-            }
+            };
         }
-        batches
-    }
-
-    fn waiting(&mut self) -> impl Iterator<Item = &mut Slot> {
-        self.slots.iter_mut().filter(|slot| matches!(slot.outcome, Outcome::Waiting))
+        (batches, recoding.held())
     }
 
     fn answer(self, broker: &Broker, context: &RequestContext, acks: i16) -> Answer {
@@ -314,6 +331,20 @@ impl Plan {
         let throttle_time_ms = throttle_ms(context, context.request_bytes);
         let response = ProduceResponse { responses, throttle_time_ms, ..Default::default() };
         respond(broker, context, context.version, &response)
+    }
+}
+
+/// Has batches appended and waits until they are on disk: a request whose recompressed batches are too many to be held together.
+async fn hand_over(broker: &Broker, slots: &mut [Slot], batches: Batches) {
+    let appended = broker.shard.produce(batches).await;
+    settle(slots, appended);
+}
+
+/// Gives the slots that wait what became of their batches, in their order.
+fn settle(slots: &mut [Slot], appended: Answers) {
+    let waiting = slots.iter_mut().filter(|slot| matches!(slot.outcome, Outcome::Waiting));
+    for (slot, appended) in waiting.zip(appended) {
+        slot.outcome = appended.map_or_else(|error| Outcome::Refused(error.into()), Outcome::Appended);
     }
 }
 

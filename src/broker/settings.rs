@@ -88,7 +88,7 @@ pub fn kafka_type(values: Option<Values>) -> i8 {
     match values {
         Some(Values::Bool) => 1,
         Some(Values::Word(_)) | None => 2,
-        Some(Values::Int(..) | Values::IntOrNone(_)) => 3,
+        Some(Values::Int(..) | Values::IntOrNone(_) | Values::IntOrDefault(..)) => 3,
         Some(Values::Long(..) | Values::LongOrNone(_)) => 5,
         Some(Values::List(_)) => 7,
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::base::limits::BATCH_BYTES_MAX;
 use crate::base::nearest::nearest;
-use crate::record::TimestampType;
+use crate::record::{Codec, TimestampType};
 
 /// What holds for one topic: its own configurations over the broker's defaults. Ranges are those of the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +37,16 @@ pub struct TopicSettings {
     pub file_delete_delay_ms: i64,
     /// In-sync replicas that a produce with acks=all needs.
     pub min_insync_replicas: i32,
+    /// The codec in which batches are stored. `None`: the one in which the producer sent them.
+    pub compression: Option<Codec>,
+    /// How hard gzip tries, 1 to 9; -1: as it does by itself.
+    pub gzip_level: i32,
+    /// How hard zstd tries.
+    pub zstd_level: i32,
+    /// Records between flushes. Shown, and kept whatever it is: there is a flush before every acknowledgement.
+    pub flush_messages: i64,
+    /// Milliseconds between flushes, likewise.
+    pub flush_ms: i64,
 }
 
 /// The table's defaults.
@@ -56,6 +66,11 @@ impl Default for TopicSettings {
             retention_bytes: -1,
             file_delete_delay_ms: 60_000,
             min_insync_replicas: 1,
+            compression: None,
+            gzip_level: -1,
+            zstd_level: 3,
+            flush_messages: 1,
+            flush_ms: i64::MAX,
         }
     }
 }
@@ -76,6 +91,11 @@ pub struct TopicOverrides {
     retention_bytes: Option<i64>,
     file_delete_delay_ms: Option<i64>,
     min_insync_replicas: Option<i32>,
+    compression: Option<Option<Codec>>,
+    gzip_level: Option<i32>,
+    zstd_level: Option<i32>,
+    flush_messages: Option<i64>,
+    flush_ms: Option<i64>,
 }
 
 impl TopicOverrides {
@@ -95,6 +115,11 @@ impl TopicOverrides {
             retention_bytes: self.retention_bytes.unwrap_or(defaults.retention_bytes),
             file_delete_delay_ms: self.file_delete_delay_ms.unwrap_or(defaults.file_delete_delay_ms),
             min_insync_replicas: self.min_insync_replicas.unwrap_or(defaults.min_insync_replicas),
+            compression: self.compression.unwrap_or(defaults.compression),
+            gzip_level: self.gzip_level.unwrap_or(defaults.gzip_level),
+            zstd_level: self.zstd_level.unwrap_or(defaults.zstd_level),
+            flush_messages: self.flush_messages.unwrap_or(defaults.flush_messages),
+            flush_ms: self.flush_ms.unwrap_or(defaults.flush_ms),
         }
     }
 
@@ -171,6 +196,13 @@ impl TopicKey {
             "index.interval.bytes" => settings.index_interval_bytes.to_string(),
             "segment.index.bytes" => settings.segment_index_bytes.to_string(),
             "min.insync.replicas" => settings.min_insync_replicas.to_string(),
+            "compression.type" => {
+                CODEC_WORDS[settings.compression.map_or(0, |codec| usize::from(codec.bits()) + 1)].into()
+            }
+            "compression.gzip.level" => settings.gzip_level.to_string(),
+            "compression.zstd.level" => settings.zstd_level.to_string(),
+            "flush.messages" => settings.flush_messages.to_string(),
+            "flush.ms" => settings.flush_ms.to_string(),
             // Keys with one possible value have no field.
             _ => self.default.into(),
         }
@@ -188,6 +220,8 @@ pub enum Values {
     IntOrNone(i32),
     /// -1 for no limit, or a 64-bit number of at least this.
     LongOrNone(i64),
+    /// -1 for what is done by itself, or a 32-bit number from the first to the last, both included.
+    IntOrDefault(i32, i32),
     /// `false` or `true`, in any case of letters; the number is 0 or 1.
     Bool,
     /// One of these words; the number is its place.
@@ -209,6 +243,10 @@ impl Values {
                 value.parse::<i32>().ok().filter(|value| *value == -1 || *value >= first).map(i64::from)
             }
             Self::LongOrNone(first) => value.parse::<i64>().ok().filter(|value| *value == -1 || *value >= first),
+            Self::IntOrDefault(first, last) => {
+                let number = value.parse::<i32>().ok();
+                number.filter(|value| *value == -1 || (first..=last).contains(value)).map(i64::from)
+            }
             Self::Bool => {
                 ["false", "true"].iter().position(|word| value.eq_ignore_ascii_case(word)).map(|at| at as i64)
             }
@@ -229,6 +267,7 @@ impl Values {
             Self::Long(first, last) => format!("a whole number from {first} to {last}"),
             Self::IntOrNone(first) => format!("-1 for no limit, or a whole number of at least {first}"),
             Self::LongOrNone(first) => format!("-1 for no limit, or a whole number of at least {first}"),
+            Self::IntOrDefault(first, last) => format!("-1 for the default, or a whole number from {first} to {last}"),
             Self::Bool => "true or false".into(),
             Self::Word([only]) | Self::List([only]) => format!("'{only}', the only value honoured by this version"),
             Self::Word(words) => format!("one of '{}'", words.join("', '")),
@@ -320,12 +359,39 @@ pub const KEYS: &[TopicKey] = &[
         store: |_, _| {},
     },
     TopicKey {
+        name: "compression.gzip.level",
+        broker_key: "compression.gzip.level",
+        values: Values::IntOrDefault(1, 9),
+        default: "-1",
+        documentation: "How hard gzip tries where the broker compresses, that is with compression.type=gzip.",
+        store: |overrides, value| overrides.gzip_level = Some(value as i32),
+    },
+    TopicKey {
+        name: "compression.lz4.level",
+        broker_key: "compression.lz4.level",
+        values: Values::Int(9, 9),
+        default: "9",
+        documentation: "How hard lz4 tries where the broker compresses. Always 9, which stands for the fast way, as in Kafka.",
+        store: |_, _| {},
+    },
+    TopicKey {
         name: "compression.type",
         broker_key: "compression.type",
-        values: Values::Word(&["producer"]),
+        values: Values::Word(CODEC_WORDS),
         default: "producer",
-        documentation: "Batches are stored in the codec in which the producer sent them.",
-        store: |_, _| {},
+        documentation: "The codec in which batches are stored: that in which the producer sent them, or one into which the broker puts those that come in another.",
+        store: |overrides, value| {
+            let codec = u8::try_from(value - 1).ok().and_then(Codec::from_bits);
+            overrides.compression = Some(codec);
+        },
+    },
+    TopicKey {
+        name: "compression.zstd.level",
+        broker_key: "compression.zstd.level",
+        values: Values::Int(-131_072, 22),
+        default: "3",
+        documentation: "How hard zstd tries where the broker compresses, that is with compression.type=zstd. The window is 2 MiB at most.",
+        store: |overrides, value| overrides.zstd_level = Some(value as i32),
     },
     TopicKey {
         name: "file.delete.delay.ms",
@@ -338,10 +404,18 @@ pub const KEYS: &[TopicKey] = &[
     TopicKey {
         name: "flush.messages",
         broker_key: "log.flush.interval.messages",
-        values: Values::Long(1, 1),
+        values: Values::Long(1, i64::MAX),
         default: "1",
-        documentation: "Records between flushes. Always 1: every acknowledgement waits until the records are on disk.",
-        store: |_, _| {},
+        documentation: "Records after which there is a flush at the latest. Kept whatever it is: every acknowledgement waits until its records are on disk.",
+        store: |overrides, value| overrides.flush_messages = Some(value),
+    },
+    TopicKey {
+        name: "flush.ms",
+        broker_key: "log.flush.interval.ms",
+        values: Values::Long(0, i64::MAX),
+        default: "9223372036854775807",
+        documentation: "Milliseconds after which there is a flush at the latest. Kept whatever it is: every acknowledgement waits until its records are on disk.",
+        store: |overrides, value| overrides.flush_ms = Some(value),
     },
     TopicKey {
         name: "index.interval.bytes",
@@ -445,11 +519,11 @@ pub const KEYS: &[TopicKey] = &[
     },
 ];
 
+/// Values of `compression.type`: as the producer sent it, then the codecs in the order of their numbers.
+const CODEC_WORDS: &[&str] = &["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"];
+
 /// Kafka 4.3's topic configurations that are refused.
 const NOT_HONOURED: &[&str] = &[
-    "compression.gzip.level",
-    "compression.lz4.level",
-    "compression.zstd.level",
     "delete.retention.ms",
     "follower.replication.throttled.replicas",
     "leader.replication.throttled.replicas",
@@ -487,6 +561,29 @@ mod tests {
     fn every_default_prints_as_the_table_has_it() {
         for key in KEYS {
             assert_eq!(key.show(&TopicSettings::default()), key.default, "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn codecs_go_by_kafkas_names() {
+        let mut overrides = TopicOverrides::default();
+        let key = find("compression.type").expect("there");
+        let codecs =
+            [None, Some(Codec::None), Some(Codec::Gzip), Some(Codec::Snappy), Some(Codec::Lz4), Some(Codec::Zstd)];
+        for (word, codec) in CODEC_WORDS.iter().zip(codecs) {
+            overrides.set("compression.type", Some(word)).expect(word);
+            let settings = overrides.over(&TopicSettings { compression: Some(Codec::Lz4), ..Default::default() });
+            assert_eq!((settings.compression, key.show(&settings).as_str()), (codec, *word));
+        }
+        for (name, value, rule) in [
+            ("compression.type", "none", "one of 'producer', 'uncompressed', 'gzip', 'snappy', 'lz4', 'zstd'."),
+            ("compression.gzip.level", "0", "-1 for the default, or a whole number from 1 to 9."),
+            ("compression.gzip.level", "10", "-1 for the default, or a whole number from 1 to 9."),
+            ("compression.lz4.level", "12", "a whole number from 9 to 9."),
+            ("compression.zstd.level", "23", "a whole number from -131072 to 22."),
+        ] {
+            let fault = overrides.set(name, Some(value)).expect_err(name).to_string();
+            assert!(fault.ends_with(&format!("it must be {rule}")), "{fault}");
         }
     }
 

@@ -5,6 +5,7 @@ mod support;
 
 mod admin; // partitions added, records deleted, sizes, producers, elections and the quorum
 mod bad_input; // what a peer may send that it should not
+mod compression; // batches stored in the codec of their topic
 mod configs; // settings described and altered
 mod fetching; // sessions, limits, waiting
 mod producing; // acks, order, sequences, batches that are refused
