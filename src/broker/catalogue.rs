@@ -13,8 +13,9 @@ use super::authorize::{Needs, Operation};
 use super::context::RequestContext;
 use super::dispatch::{Handled, answered, answered_as, answered_holding};
 use super::{
-    Broker, api_versions, create_topics, delete_topics, describe_cluster, fetch, init_producer_id, list_offsets,
-    metadata, offset_for_leader_epoch, produce,
+    Broker, api_versions, create_topics, delete_groups, delete_topics, describe_cluster, describe_groups, fetch,
+    find_coordinator, heartbeat, init_producer_id, join_group, leave_group, list_groups, list_offsets, metadata,
+    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
 };
 use crate::base::limits::REQUEST_BYTES_MAX_SMALL;
 use crate::cluster::{METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_LEVEL_MIN};
@@ -96,6 +97,78 @@ pub static APIS: &[Api] = &[
         handler: |broker, context, body| Box::pin(answered(broker, context, body, metadata::handle)),
     },
     Api {
+        key: ApiKey::OffsetCommit,
+        advertised: 2..=10,
+        served: 2..=10,
+        frame: FrameLimit::Small,
+        needs: Needs::EachGroup(Operation::Read),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, offset_commit::handle)),
+    },
+    Api {
+        key: ApiKey::OffsetFetch,
+        advertised: 1..=10,
+        served: 1..=10,
+        frame: FrameLimit::Small,
+        needs: Needs::EachGroup(Operation::Describe),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, offset_fetch::handle)),
+    },
+    Api {
+        key: ApiKey::FindCoordinator,
+        advertised: 0..=6,
+        served: 0..=6,
+        frame: FrameLimit::Small,
+        needs: Needs::EachGroup(Operation::Describe),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, find_coordinator::handle)),
+    },
+    Api {
+        key: ApiKey::JoinGroup,
+        advertised: 0..=9,
+        served: 0..=9,
+        frame: FrameLimit::Small,
+        needs: Needs::EachGroup(Operation::Read),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, join_group::handle)),
+    },
+    Api {
+        key: ApiKey::Heartbeat,
+        advertised: 0..=4,
+        served: 0..=4,
+        frame: FrameLimit::Small,
+        needs: Needs::EachGroup(Operation::Read),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, heartbeat::handle)),
+    },
+    Api {
+        key: ApiKey::LeaveGroup,
+        advertised: 0..=5,
+        served: 0..=5,
+        frame: FrameLimit::Small,
+        needs: Needs::EachGroup(Operation::Read),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, leave_group::handle)),
+    },
+    Api {
+        key: ApiKey::SyncGroup,
+        advertised: 0..=5,
+        served: 0..=5,
+        frame: FrameLimit::Small,
+        needs: Needs::EachGroup(Operation::Read),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, sync_group::handle)),
+    },
+    Api {
+        key: ApiKey::DescribeGroups,
+        advertised: 0..=6,
+        served: 0..=6,
+        frame: FrameLimit::Small,
+        needs: Needs::EachGroup(Operation::Describe),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, describe_groups::handle)),
+    },
+    Api {
+        key: ApiKey::ListGroups,
+        advertised: 0..=5,
+        served: 0..=5,
+        frame: FrameLimit::Small,
+        needs: Needs::EachGroup(Operation::Describe),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, list_groups::handle)),
+    },
+    Api {
         key: ApiKey::ApiVersions,
         advertised: 0..=4,
         served: i16::MIN..=i16::MAX,
@@ -134,6 +207,22 @@ pub static APIS: &[Api] = &[
         frame: FrameLimit::Small,
         needs: Needs::EachTopic(Operation::Describe),
         handler: |broker, context, body| Box::pin(answered(broker, context, body, offset_for_leader_epoch::handle)),
+    },
+    Api {
+        key: ApiKey::DeleteGroups,
+        advertised: 0..=2,
+        served: 0..=2,
+        frame: FrameLimit::Small,
+        needs: Needs::EachGroup(Operation::Delete),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, delete_groups::handle)),
+    },
+    Api {
+        key: ApiKey::OffsetDelete,
+        advertised: 0..=0,
+        served: 0..=0,
+        frame: FrameLimit::Small,
+        needs: Needs::EachGroup(Operation::Delete),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, offset_delete::handle)),
     },
     Api {
         key: ApiKey::DescribeCluster,

@@ -14,14 +14,25 @@ pub mod throttle; // how long to pause? not at all, for now
 
 mod api_versions; // key 18
 mod create_topics; // key 19
+mod delete_groups; // key 42
 mod delete_topics; // key 20
 mod describe_cluster; // key 60
+mod describe_groups; // key 15
 mod fetch; // key 1
+mod find_coordinator; // key 10
+mod heartbeat; // key 12
 mod init_producer_id; // key 22
+mod join_group; // key 11
+mod leave_group; // key 13
+mod list_groups; // key 16
 mod list_offsets; // key 2
 mod metadata; // key 3
+mod offset_commit; // key 8
+mod offset_delete; // key 47
+mod offset_fetch; // key 9
 mod offset_for_leader_epoch; // key 23
 mod produce; // key 0
+mod sync_group; // key 14
 
 pub use context::{Peer, RequestContext};
 pub use dispatch::{Answer, Handled, Held, LaterAnswer};
@@ -56,6 +67,10 @@ pub struct Options {
     pub fetch_bytes_max: i32,
     /// Fetch sessions that one core keeps at most (its share of `max.incremental.fetch.session.cache.slots`).
     pub fetch_sessions_max: usize,
+    /// Partitions of `__consumer_offsets` when it is made (`offsets.topic.num.partitions`).
+    pub offsets_partitions: i32,
+    /// Bytes of its segments (`offsets.topic.segment.bytes`).
+    pub offsets_segment_bytes: i32,
     /// Bytes of records that answers of one core may hold at a time, from before they are read until the peer has taken them.
     pub answer_bytes: usize,
 }
@@ -70,6 +85,8 @@ impl Default for Options {
             topic_defaults: TopicSettings::default(),
             fetch_bytes_max: 55 << 20,
             fetch_sessions_max: FETCH_SESSIONS_PER_CORE_MAX,
+            offsets_partitions: 50,
+            offsets_segment_bytes: 100 << 20,
             answer_bytes: 128 << 20,
         }
     }

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use crate::base::limits::COMMAND_BYTES_MAX;
 use crate::base::{LeaderEpoch, LogId, Mono, Offset, ShardId, Timestamp};
 use crate::cluster::{Command, CommandFault, Event, Image, Outcome};
+pub use crate::coordinator::{Command as GroupCommand, Reply as GroupReply};
 use crate::partition::{AppendFault, AppendRules, ReadFault, StartFault};
 use crate::record::CheckedBatch;
 
@@ -223,6 +224,11 @@ pub(super) enum Ask {
         log: LogId,
         up_to: Offset,
     },
+    /// A command for the coordinator of the partition with this log.
+    Group {
+        log: LogId,
+        command: Box<GroupCommand>,
+    },
     /// Ends the wait with the same token.
     Cancel,
     Command(Command),
@@ -246,6 +252,7 @@ pub(super) enum Answer {
     ListedOffset(Result<ListedOffset, ReadError>),
     EpochEnd(Result<EpochEnd, ReadError>),
     DeletedRecords(Result<Offset, DeleteRecordsError>),
+    Group(Box<GroupReply>),
     Command(Box<Result<Outcome, CommandError>>),
     /// Nothing more to say.
     Done,
