@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::authorize::{Needs, Operation};
 use super::context::RequestContext;
-use super::dispatch::{Handled, answered, answered_as, answered_holding};
+use super::dispatch::{Handled, answered, answered_as, answered_holding, answered_parked};
 use super::{
     Broker, api_versions, create_topics, delete_groups, delete_topics, describe_cluster, describe_groups, fetch,
     find_coordinator, heartbeat, init_producer_id, join_group, leave_group, list_groups, list_offsets, metadata,
@@ -126,7 +126,7 @@ pub static APIS: &[Api] = &[
         served: 0..=9,
         frame: FrameLimit::Small,
         needs: Needs::EachGroup(Operation::Read),
-        handler: |broker, context, body| Box::pin(answered(broker, context, body, join_group::handle)),
+        handler: |broker, context, body| Box::pin(answered_parked(broker, context, body, join_group::handle)),
     },
     Api {
         key: ApiKey::Heartbeat,
@@ -150,7 +150,7 @@ pub static APIS: &[Api] = &[
         served: 0..=5,
         frame: FrameLimit::Small,
         needs: Needs::EachGroup(Operation::Read),
-        handler: |broker, context, body| Box::pin(answered(broker, context, body, sync_group::handle)),
+        handler: |broker, context, body| Box::pin(answered_parked(broker, context, body, sync_group::handle)),
     },
     Api {
         key: ApiKey::DescribeGroups,
