@@ -62,6 +62,9 @@ pub const MEMORY_STALLED_MAX: Duration = Duration::from_secs(10);
 pub const MEMORY_BYTES_PER_SECOND_MIN: usize = 64 << 10;
 /// Bytes that an answer with records is charged at least: a slice of the tail keeps its whole journal block.
 pub const ANSWER_BYTES_MIN: usize = JOURNAL_BLOCK_BYTES_MAX;
+/// Bytes of an answer without records from which on it is charged until the peer has taken it.
+pub const ANSWER_BYTES_CHARGED: usize = 64 << 10;
+const _: () = assert!(ANSWER_BYTES_CHARGED <= ANSWER_BYTES_MIN);
 /// Bytes of an answer that are written before their charge is given back.
 pub const WRITE_STEP_BYTES: usize = 1 << 20;
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::authorize::{Needs, Operation};
 use super::context::RequestContext;
-use super::dispatch::{Handled, answered, answered_as, answered_holding, answered_parked};
+use super::dispatch::{Handled, answered, answered_as, answered_charged, answered_holding, answered_parked};
 use super::{
     Broker, api_versions, create_topics, delete_groups, delete_topics, describe_cluster, describe_groups, fetch,
     find_coordinator, heartbeat, init_producer_id, join_group, leave_group, list_groups, list_offsets, metadata,
@@ -110,7 +110,7 @@ pub static APIS: &[Api] = &[
         served: 1..=10,
         frame: FrameLimit::Small,
         needs: Needs::EachGroup(Operation::Describe),
-        handler: |broker, context, body| Box::pin(answered(broker, context, body, offset_fetch::handle)),
+        handler: |broker, context, body| Box::pin(answered_charged(broker, context, body, offset_fetch::handle)),
     },
     Api {
         key: ApiKey::FindCoordinator,
@@ -158,7 +158,7 @@ pub static APIS: &[Api] = &[
         served: 0..=6,
         frame: FrameLimit::Small,
         needs: Needs::EachGroup(Operation::Describe),
-        handler: |broker, context, body| Box::pin(answered(broker, context, body, describe_groups::handle)),
+        handler: |broker, context, body| Box::pin(answered_charged(broker, context, body, describe_groups::handle)),
     },
     Api {
         key: ApiKey::ListGroups,
@@ -166,7 +166,7 @@ pub static APIS: &[Api] = &[
         served: 0..=5,
         frame: FrameLimit::Small,
         needs: Needs::EachGroup(Operation::Describe),
-        handler: |broker, context, body| Box::pin(answered(broker, context, body, list_groups::handle)),
+        handler: |broker, context, body| Box::pin(answered_charged(broker, context, body, list_groups::handle)),
     },
     Api {
         key: ApiKey::ApiVersions,

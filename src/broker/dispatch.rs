@@ -10,6 +10,7 @@ use super::Broker;
 use super::catalogue;
 use super::context::{Peer, RequestContext, Stage, Stamps};
 use crate::base::Mono;
+use crate::base::limits::{ANSWER_BYTES_CHARGED, ANSWER_BYTES_MIN};
 use crate::protocol::{ApiKey, Frame, Message, Reader, decode_request_header};
 use crate::shard::Share;
 
@@ -128,13 +129,36 @@ pub async fn answered_holding<Q: Message, A: Message>(
     }
 }
 
+/// As [`answered`], for a handler whose answer may be far larger than its request. Answers are made as far as there is memory for what peers do not take, and
+/// charged until they are taken.
+pub async fn answered_charged<Q: Message, A: Message>(
+    broker: Rc<Broker>,
+    context: RequestContext,
+    body: Bytes,
+    handler: impl AsyncFnOnce(&Broker, &RequestContext, Q) -> A,
+) -> Handled {
+    // After the place of a large request, as a fetch does.
+    let handler = async |broker: &Broker, context: &RequestContext, request| {
+        let held = broker.answer_memory.take(ANSWER_BYTES_MIN, ANSWER_BYTES_MIN).await;
+        (handler(broker, context, request).await, Some(held))
+    };
+    match answered_holding(broker, context, body, handler).await {
+        Handled::Now(Answer::Respond(frame, Some(held))) if frame.byte_len() >= ANSWER_BYTES_CHARGED => {
+            held.set(frame.byte_len());
+            Answer::Respond(frame, Some(held)).into()
+        }
+        Handled::Now(Answer::Respond(frame, _)) => Answer::Respond(frame, None).into(),
+        other => other,
+    }
+}
+
 /// As [`answered`], for a handler that may wait for other clients. Meanwhile it holds neither the request's frame nor a place among large requests: those
 /// others may need them.
 pub async fn answered_parked<Q: Message + 'static, A: Message>(
     broker: Rc<Broker>,
     context: RequestContext,
     body: Bytes,
-    handler: impl AsyncFnOnce(&Broker, &RequestContext, Q) -> A + 'static,
+    handler: impl AsyncFnOnce(&Broker, &RequestContext, Q) -> (A, Option<Held>) + 'static,
 ) -> Handled {
     let mut _place = None;
     if context.is_large() {
@@ -145,8 +169,11 @@ pub async fn answered_parked<Q: Message + 'static, A: Message>(
     match request {
         Ok(request) => Handled::Later(Box::pin(async move {
             context.stamps.mark(Stage::Decoded, broker.shard.io().now());
-            let response = handler(&broker, &context, request).await;
-            respond(&broker, &context, context.version, &response)
+            let (response, held) = handler(&broker, &context, request).await;
+            match respond(&broker, &context, context.version, &response) {
+                Answer::Respond(frame, _) => Answer::Respond(frame, held),
+                other => other,
+            }
         })),
         Err(fault) => undecodable(&context, fault).into(),
     }

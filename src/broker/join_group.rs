@@ -5,14 +5,26 @@ use std::net::IpAddr;
 use super::Broker;
 use super::authorize::{Operation, Resource, allowed};
 use super::context::RequestContext;
+use super::dispatch::Held;
 use super::errors;
 use super::throttle::throttle_ms;
 use crate::coordinator::{self, JoinRefused, Protocol, Reply};
 use crate::protocol::messages::join_group::{JoinGroupRequest, JoinGroupResponse, JoinGroupResponseMember};
 use crate::protocol::{ErrorCode, Str};
 
-/// Answers a JoinGroup request.
-pub async fn handle(broker: &Broker, context: &RequestContext, request: JoinGroupRequest) -> JoinGroupResponse {
+/// Answers a JoinGroup request. What the leader is told of many members is charged.
+pub async fn handle(
+    broker: &Broker,
+    context: &RequestContext,
+    request: JoinGroupRequest,
+) -> (JoinGroupResponse, Option<Held>) {
+    let response = joined(broker, context, request).await;
+    let of_member = |member: &JoinGroupResponseMember| member.metadata.len() + 2 * member.member_id.len();
+    let held = broker.hold_answer(response.members.iter().map(of_member).sum()).await;
+    (response, held)
+}
+
+async fn joined(broker: &Broker, context: &RequestContext, request: JoinGroupRequest) -> JoinGroupResponse {
     let throttle_time_ms = throttle_ms(context, context.request_bytes);
     if !allowed(context, Operation::Read, Resource::Group(&request.group_id)) {
         return JoinGroupResponse { throttle_time_ms, ..refused(ErrorCode::GroupAuthorizationFailed, Str::default()) };

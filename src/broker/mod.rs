@@ -43,7 +43,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::base::limits::{FETCH_SESSIONS_PER_CORE_MAX, LARGE_REQUESTS_AT_ONCE};
+use crate::base::limits::{
+    ANSWER_BYTES_CHARGED, ANSWER_BYTES_MIN, FETCH_SESSIONS_PER_CORE_MAX, LARGE_REQUESTS_AT_ONCE,
+};
 use crate::base::{Mono, NodeId, TopicId};
 use crate::cluster::{Image, Topic, TopicSettings};
 use crate::protocol::{ErrorCode, Str};
@@ -71,7 +73,7 @@ pub struct Options {
     pub offsets_partitions: i32,
     /// Bytes of its segments (`offsets.topic.segment.bytes`).
     pub offsets_segment_bytes: i32,
-    /// Bytes of records that answers of one core may hold at a time, from before they are read until the peer has taken them.
+    /// Bytes of large answers of one core that may be held at a time, from before they are made until the peer has taken them.
     pub answer_bytes: usize,
 }
 
@@ -130,6 +132,16 @@ impl Broker {
     /// Whether a request waits for the memory that unread answers hold.
     pub fn answers_are_scarce(&self) -> bool {
         self.answer_memory.is_scarce()
+    }
+
+    /// Charges an answer of about so many bytes, before it is made, once there is memory for what peers do not take. A small one is not charged.
+    async fn hold_answer(&self, bytes: usize) -> Option<Held> {
+        if bytes < ANSWER_BYTES_CHARGED {
+            return None;
+        }
+        let held = self.answer_memory.take(bytes, ANSWER_BYTES_MIN).await;
+        held.set(bytes);
+        Some(held)
     }
 
     fn listener(&self, number: usize) -> Arc<str> {

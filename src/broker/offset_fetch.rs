@@ -5,7 +5,7 @@ use super::authorize::{Operation, Resource, allowed};
 use super::context::RequestContext;
 use super::errors;
 use super::throttle::throttle_ms;
-use crate::base::{PartitionIndex, TopicId};
+use crate::base::{PartitionIndex, Set, TopicId};
 use crate::cluster::Image;
 use crate::coordinator::{self, Command, FetchTopic, FetchedPartition, FetchedTopic, Reply};
 use crate::protocol::messages::offset_fetch::{
@@ -24,7 +24,13 @@ pub async fn handle(broker: &Broker, context: &RequestContext, request: OffsetFe
         return OffsetFetchResponse { throttle_time_ms, topics, error_code, ..Default::default() };
     }
     let mut groups = Vec::with_capacity(request.groups.len());
+    let mut seen = Set::default();
     for group in request.groups {
+        if !seen.insert(group.group_id.clone()) {
+            // A small request could ask for all offsets of a large group a hundred thousand times.
+            groups.push(refused(group.group_id, ErrorCode::InvalidRequest, None).answer);
+            continue;
+        }
         let Asked { answer, .. } = one(broker, context, group.group_id, group.topics, request.require_stable).await;
         groups.push(answer);
     }

@@ -3,16 +3,21 @@
 use super::Broker;
 use super::authorize::{Operation, Resource, allowed};
 use super::context::RequestContext;
+use super::dispatch::Held;
 use super::errors;
 use super::throttle::throttle_ms;
 use crate::coordinator::{self, Command, Reply, SyncedGroup};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::sync_group::{SyncGroupRequest, SyncGroupResponse};
 
-/// Answers a SyncGroup request.
-pub async fn handle(broker: &Broker, context: &RequestContext, request: SyncGroupRequest) -> SyncGroupResponse {
+/// Answers a SyncGroup request. A large part of the work is charged.
+pub async fn handle(
+    broker: &Broker,
+    context: &RequestContext,
+    request: SyncGroupRequest,
+) -> (SyncGroupResponse, Option<Held>) {
     let throttle_time_ms = throttle_ms(context, context.request_bytes);
-    match synced(broker, context, request).await {
+    let response = match synced(broker, context, request).await {
         Ok(SyncedGroup { protocol_type, protocol_name, assignment }) => SyncGroupResponse {
             throttle_time_ms,
             error_code: ErrorCode::None.code(),
@@ -21,7 +26,9 @@ pub async fn handle(broker: &Broker, context: &RequestContext, request: SyncGrou
             assignment,
         },
         Err(code) => SyncGroupResponse { throttle_time_ms, error_code: code.code(), ..Default::default() },
-    }
+    };
+    let held = broker.hold_answer(response.assignment.len()).await;
+    (response, held)
 }
 
 async fn synced(

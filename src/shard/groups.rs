@@ -82,6 +82,7 @@ impl Shard {
         let Some(topic) = image.topic(GROUPS_TOPIC) else { return Ok(Vec::new()) };
         let mut listed = Vec::new();
         for partition in &topic.partitions {
+            self.io().yield_now().await;
             match self.coordinator_command(partition.log_id, GroupCommand::ListGroups(filter.clone())).await {
                 GroupReply::ListGroups(Ok(groups)) => listed.extend(groups),
                 // Deleted meanwhile.

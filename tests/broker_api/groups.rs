@@ -324,7 +324,8 @@ fn a_group_outlives_a_kill() {
         retry_while_loading(|| match describe(&mut wire, "team") {
             group if group.error_code == ErrorCode::CoordinatorLoadInProgress.code() => None,
             group => {
-                Some(assert_eq!((group.error_code, group.group_state.as_str(), group.members.len()), (0, "Stable", 1)))
+                assert_eq!((group.error_code, group.group_state.as_str(), group.members.len()), (0, "Stable", 1));
+                Some(())
             }
         });
         retry_while_loading(|| {
