@@ -13,6 +13,7 @@ use crate::broker;
 use crate::cli::{Exit, Refusal};
 use crate::config::keys::{Key, Range};
 use crate::config::{ListenerSettings, Loaded, Settings, show_size};
+use crate::coordinator;
 use crate::io::uring::host::{self, Signals, Volume, WriteCost};
 use crate::io::uring::{Cores, HostRefusal};
 use crate::net;
@@ -162,6 +163,17 @@ fn options(settings: &Settings, cores: usize) -> Result<Options, Refusal> {
             topics: kafka.topic_defaults,
             producer_expiration_ms: kafka.producer_id_expiration_ms,
             retention_check_interval: Duration::from_millis(kafka.retention_check_interval_ms.max(1) as u64),
+            groups: coordinator::Options {
+                group_min_session_timeout_ms: kafka.group_min_session_timeout_ms,
+                group_max_session_timeout_ms: kafka.group_max_session_timeout_ms,
+                group_initial_rebalance_delay: millis(kafka.group_initial_rebalance_delay_ms.into()),
+                group_max_size: usize::try_from(kafka.group_max_size).unwrap_or(usize::MAX),
+                offset_metadata_max_bytes: usize::try_from(kafka.offset_metadata_max_bytes).unwrap_or(0),
+                offsets_retention: millis(kafka.offsets_retention_ms),
+                offsets_retention_check_interval: millis(kafka.offsets_retention_check_interval_ms),
+                ..coordinator::Options::default()
+            },
+            groups_bytes: (memory / 4).max(16 << 20),
             ..shard::Options::default()
         },
         net: net::Options {
@@ -180,6 +192,8 @@ fn options(settings: &Settings, cores: usize) -> Result<Options, Refusal> {
             topic_defaults: kafka.topic_defaults,
             fetch_bytes_max: kafka.fetch_max_bytes,
             fetch_sessions_max: kafka.fetch_session_slots.div_ceil(cores),
+            offsets_partitions: kafka.offsets_topic_num_partitions,
+            offsets_segment_bytes: kafka.offsets_topic_segment_bytes,
             answer_bytes: (memory / 4).max(16 << 20),
             ..broker::Options::default()
         },
@@ -208,6 +222,10 @@ fn broker_setting((key, value, given): (Key, Option<&str>, bool)) -> broker::set
         topic_config: key.topic_config(),
         documentation: key.documentation,
     }
+}
+
+fn millis(milliseconds: i64) -> Duration {
+    Duration::from_millis(milliseconds.max(0) as u64)
 }
 
 /// What was set, or half of what the process may use.

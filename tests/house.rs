@@ -30,6 +30,11 @@ const FREE: &[&str] = &["main", "lib", "cli", "config", "logs", "node", "serve",
 /// (file or folder under `src`, the room it may name besides, why).
 const MATRIX_EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("broker", "cluster", "the image and the commands are the words in which the shard is spoken to"),
+    (
+        "broker",
+        "coordinator",
+        "commands for groups and their replies are the words in which coordinators are spoken to",
+    ),
     ("broker", "partition", "what a partition decided is what a Kafka code is made of"),
 ];
 

@@ -25,7 +25,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use coretide::shard::Defect;
-use coretide::sim::{Story, tell};
+use coretide::sim::{GroupStory, Story, tell, tell_of_groups};
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -90,6 +90,30 @@ fn no_story_breaks_a_rule() {
     assert!(share(|story| story.deletions > 3) > 20, "records are deleted in many stories");
     assert!(share(|story| story.expired > 0) > 5, "records expire in some");
     assert!(share(|story| story.skipped > 0) > 5, "some readers notice");
+}
+
+/// What groups committed and were told outlives kills and power cuts.
+#[test]
+fn no_story_of_groups_breaks_a_rule() {
+    let seeds = number("CORETIDE_SIM_SEEDS").unwrap_or(300);
+    let tell = |seed| tell_of_groups(seed, None).unwrap_or_else(|rule| panic!("seed {seed}: {rule}"));
+    let stories: Vec<GroupStory> = (1..=seeds).map(tell).collect();
+    let sum = |count: fn(&GroupStory) -> u64| stories.iter().map(count).sum::<u64>();
+    println!(
+        "{seeds} stories: {} commits, {} generations, {} requests while loading, {} refused, {} crashes",
+        sum(|story| story.commits),
+        sum(|story| story.generations),
+        sum(|story| story.loading),
+        sum(|story| story.refused),
+        sum(|story| story.crashes)
+    );
+    // A run that exercised nothing is a failed run.
+    assert!(sum(|story| story.commits) > 50 * seeds && sum(|story| story.crashes) > seeds);
+    assert!(sum(|story| story.generations) > 10 * seeds && sum(|story| story.refused) > seeds);
+    assert!(sum(|story| story.loading) > 0, "somebody comes before a coordinator is loaded");
+    assert_eq!(tell(7), tell(7));
+    let defect = Some(Defect::AnswersBeforeDurable);
+    assert!((1..=200).any(|seed| tell_of_groups(seed, defect).is_err()), "nobody misses what was committed too early");
 }
 
 #[test]

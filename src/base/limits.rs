@@ -71,6 +71,9 @@ pub const MEMORY_STALLED_MAX: Duration = Duration::from_secs(10);
 pub const MEMORY_BYTES_PER_SECOND_MIN: usize = 64 << 10;
 /// Bytes that an answer with records is charged at least: a slice of the tail keeps its whole journal block.
 pub const ANSWER_BYTES_MIN: usize = JOURNAL_BLOCK_BYTES_MAX;
+/// Bytes of an answer without records from which on it is charged until the peer has taken it.
+pub const ANSWER_BYTES_CHARGED: usize = 64 << 10;
+const _: () = assert!(ANSWER_BYTES_CHARGED <= ANSWER_BYTES_MIN);
 /// Bytes of an answer that are written before their charge is given back.
 pub const WRITE_STEP_BYTES: usize = 1 << 20;
 
@@ -183,6 +186,8 @@ pub const MEMBER_BYTES_MAX: usize = 1 << 20;
 pub const OFFSETS_PER_GROUP_MAX: usize = PARTITIONS_MAX;
 /// Bytes of members and offsets that the coordinator of one partition of `__consumer_offsets` holds, by default.
 pub const COORDINATOR_BYTES_MAX: usize = 64 << 20;
+/// JoinGroup and SyncGroup requests that may wait for other members at the coordinators of one core. As many as half of its connections.
+pub const GROUP_REQUESTS_PARKED_PER_CORE_MAX: usize = CONNECTIONS_PER_CORE_MAX / 2;
 /// Appends of one coordinator that may wait for the disk.
 pub const COORDINATOR_APPENDS_MAX: usize = 1024;
 /// Timers of one coordinator that are carried out together.

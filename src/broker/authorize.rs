@@ -28,6 +28,8 @@ pub enum Resource<'a> {
     Topic(&'a str),
     /// A transactional id.
     TransactionalId(&'a str),
+    /// A group, by name.
+    Group(&'a str),
 }
 
 /// What an API asks for, as its row in the catalogue says. Handlers ask for each topic by themselves.
@@ -37,6 +39,8 @@ pub enum Needs {
     Nothing,
     /// This operation on each topic named.
     EachTopic(Operation),
+    /// This operation on each group named.
+    EachGroup(Operation),
     /// This operation on the cluster.
     Cluster(Operation),
 }
@@ -53,6 +57,7 @@ pub fn authorized_operations(context: &RequestContext, resource: Resource<'_>) -
         Resource::Cluster => &[Create, Alter, Describe, ClusterAction, DescribeConfigs, AlterConfigs, IdempotentWrite],
         Resource::Topic(_) => &[Read, Write, Create, Delete, Alter, Describe, DescribeConfigs, AlterConfigs],
         Resource::TransactionalId(_) => &[Write, Describe],
+        Resource::Group(_) => &[Read, Delete, Describe, DescribeConfigs, AlterConfigs],
     };
     possible
         .iter()

@@ -11,13 +11,14 @@ use bytes::Bytes;
 
 use super::authorize::{Needs, Operation};
 use super::context::RequestContext;
-use super::dispatch::{Handled, answered, answered_as, answered_holding};
+use super::dispatch::{Handled, answered, answered_as, answered_charged, answered_holding, answered_parked};
 use super::{
     Broker, alter_configs, alter_partition_reassignments, alter_replica_log_dirs, api_versions, create_partitions,
-    create_topics, delete_records, delete_topics, describe_cluster, describe_configs, describe_log_dirs,
-    describe_producers, describe_quorum, describe_topic_partitions, elect_leaders, fetch, incremental_alter_configs,
-    init_producer_id, list_config_resources, list_offsets, list_partition_reassignments, metadata,
-    offset_for_leader_epoch, produce,
+    create_topics, delete_groups, delete_records, delete_topics, describe_cluster, describe_configs, describe_groups,
+    describe_log_dirs, describe_producers, describe_quorum, describe_topic_partitions, elect_leaders, fetch,
+    find_coordinator, heartbeat, incremental_alter_configs, init_producer_id, join_group, leave_group,
+    list_config_resources, list_groups, list_offsets, list_partition_reassignments, metadata, offset_commit,
+    offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
 };
 use crate::base::limits::REQUEST_BYTES_MAX_SMALL;
 use crate::cluster::{METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_LEVEL_MIN};
@@ -97,6 +98,78 @@ pub static APIS: &[Api] = &[
         frame: FrameLimit::Small,
         needs: Needs::EachTopic(Operation::Describe),
         handler: |broker, context, body| Box::pin(answered(broker, context, body, metadata::handle)),
+    },
+    Api {
+        key: ApiKey::OffsetCommit,
+        advertised: 2..=10,
+        served: 2..=10,
+        frame: FrameLimit::Small,
+        needs: Needs::EachGroup(Operation::Read),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, offset_commit::handle)),
+    },
+    Api {
+        key: ApiKey::OffsetFetch,
+        advertised: 1..=10,
+        served: 1..=10,
+        frame: FrameLimit::Small,
+        needs: Needs::EachGroup(Operation::Describe),
+        handler: |broker, context, body| Box::pin(answered_charged(broker, context, body, offset_fetch::handle)),
+    },
+    Api {
+        key: ApiKey::FindCoordinator,
+        advertised: 0..=6,
+        served: 0..=6,
+        frame: FrameLimit::Small,
+        needs: Needs::EachGroup(Operation::Describe),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, find_coordinator::handle)),
+    },
+    Api {
+        key: ApiKey::JoinGroup,
+        advertised: 0..=9,
+        served: 0..=9,
+        frame: FrameLimit::Small,
+        needs: Needs::EachGroup(Operation::Read),
+        handler: |broker, context, body| Box::pin(answered_parked(broker, context, body, join_group::handle)),
+    },
+    Api {
+        key: ApiKey::Heartbeat,
+        advertised: 0..=4,
+        served: 0..=4,
+        frame: FrameLimit::Small,
+        needs: Needs::EachGroup(Operation::Read),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, heartbeat::handle)),
+    },
+    Api {
+        key: ApiKey::LeaveGroup,
+        advertised: 0..=5,
+        served: 0..=5,
+        frame: FrameLimit::Small,
+        needs: Needs::EachGroup(Operation::Read),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, leave_group::handle)),
+    },
+    Api {
+        key: ApiKey::SyncGroup,
+        advertised: 0..=5,
+        served: 0..=5,
+        frame: FrameLimit::Small,
+        needs: Needs::EachGroup(Operation::Read),
+        handler: |broker, context, body| Box::pin(answered_parked(broker, context, body, sync_group::handle)),
+    },
+    Api {
+        key: ApiKey::DescribeGroups,
+        advertised: 0..=6,
+        served: 0..=6,
+        frame: FrameLimit::Small,
+        needs: Needs::EachGroup(Operation::Describe),
+        handler: |broker, context, body| Box::pin(answered_charged(broker, context, body, describe_groups::handle)),
+    },
+    Api {
+        key: ApiKey::ListGroups,
+        advertised: 0..=5,
+        served: 0..=5,
+        frame: FrameLimit::Small,
+        needs: Needs::EachGroup(Operation::Describe),
+        handler: |broker, context, body| Box::pin(answered_charged(broker, context, body, list_groups::handle)),
     },
     Api {
         key: ApiKey::ApiVersions,
@@ -187,6 +260,14 @@ pub static APIS: &[Api] = &[
         handler: |broker, context, body| Box::pin(answered(broker, context, body, create_partitions::handle)),
     },
     Api {
+        key: ApiKey::DeleteGroups,
+        advertised: 0..=2,
+        served: 0..=2,
+        frame: FrameLimit::Small,
+        needs: Needs::EachGroup(Operation::Delete),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, delete_groups::handle)),
+    },
+    Api {
         key: ApiKey::ElectLeaders,
         advertised: 0..=2,
         served: 0..=2,
@@ -221,6 +302,14 @@ pub static APIS: &[Api] = &[
         handler: |broker, context, body| {
             Box::pin(answered(broker, context, body, list_partition_reassignments::handle))
         },
+    },
+    Api {
+        key: ApiKey::OffsetDelete,
+        advertised: 0..=0,
+        served: 0..=0,
+        frame: FrameLimit::Small,
+        needs: Needs::EachGroup(Operation::Delete),
+        handler: |broker, context, body| Box::pin(answered(broker, context, body, offset_delete::handle)),
     },
     Api {
         key: ApiKey::DescribeQuorum,

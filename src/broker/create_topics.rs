@@ -155,7 +155,8 @@ fn config(topic: &Topic, key: &'static TopicKey, broker: &Broker) -> CreatableTo
     }
 }
 
-fn new_topic_id(broker: &Broker) -> TopicId {
+/// A topic id that nobody has.
+pub fn new_topic_id(broker: &Broker) -> TopicId {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&broker.shard.io().random_u64().to_be_bytes());
     bytes[8..].copy_from_slice(&broker.shard.io().random_u64().to_be_bytes());

@@ -10,6 +10,7 @@ use super::Broker;
 use super::catalogue;
 use super::context::{Peer, RequestContext, Stage, Stamps};
 use crate::base::Mono;
+use crate::base::limits::{ANSWER_BYTES_CHARGED, ANSWER_BYTES_MIN};
 use crate::protocol::{ApiKey, Frame, Message, Reader, decode_request_header};
 use crate::shard::Share;
 
@@ -17,11 +18,12 @@ use crate::shard::Share;
 pub enum Handled {
     /// It is answered.
     Now(Answer),
-    /// It will be; the next request of its kind may be taken up meanwhile.
+    /// It will be. Where requests overlap ([`catalogue::overlaps`]), the next one may be taken up meanwhile; else it waits for other clients, and begins when
+    /// it is first asked for.
     Later(LaterAnswer),
 }
 
-/// An answer that comes when records are on disk.
+/// An answer that comes when records are on disk, or when other clients have done their part.
 pub type LaterAnswer = Pin<Box<dyn Future<Output = Answer>>>;
 
 /// The charge for the memory of an answer.
@@ -127,6 +129,56 @@ pub async fn answered_holding<Q: Message, A: Message>(
     }
 }
 
+/// As [`answered`], for a handler whose answer may be far larger than its request. Answers are made as far as there is memory for what peers do not take, and
+/// charged until they are taken.
+pub async fn answered_charged<Q: Message, A: Message>(
+    broker: Rc<Broker>,
+    context: RequestContext,
+    body: Bytes,
+    handler: impl AsyncFnOnce(&Broker, &RequestContext, Q) -> A,
+) -> Handled {
+    // After the place of a large request, as a fetch does.
+    let handler = async |broker: &Broker, context: &RequestContext, request| {
+        let held = broker.answer_memory.take(ANSWER_BYTES_MIN, ANSWER_BYTES_MIN).await;
+        (handler(broker, context, request).await, Some(held))
+    };
+    match answered_holding(broker, context, body, handler).await {
+        Handled::Now(Answer::Respond(frame, Some(held))) if frame.byte_len() >= ANSWER_BYTES_CHARGED => {
+            held.set(frame.byte_len());
+            Answer::Respond(frame, Some(held)).into()
+        }
+        Handled::Now(Answer::Respond(frame, _)) => Answer::Respond(frame, None).into(),
+        other => other,
+    }
+}
+
+/// As [`answered`], for a handler that may wait for other clients. Meanwhile it holds neither the request's frame nor a place among large requests: those
+/// others may need them.
+pub async fn answered_parked<Q: Message + 'static, A: Message>(
+    broker: Rc<Broker>,
+    context: RequestContext,
+    body: Bytes,
+    handler: impl AsyncFnOnce(&Broker, &RequestContext, Q) -> (A, Option<Held>) + 'static,
+) -> Handled {
+    let mut _place = None;
+    if context.is_large() {
+        _place = Some(broker.large_requests.take(1, 1).await);
+    }
+    let request = Q::decode(&mut Reader::new(&body), context.version);
+    drop(body);
+    match request {
+        Ok(request) => Handled::Later(Box::pin(async move {
+            context.stamps.mark(Stage::Decoded, broker.shard.io().now());
+            let (response, held) = handler(&broker, &context, request).await;
+            match respond(&broker, &context, context.version, &response) {
+                Answer::Respond(frame, _) => Answer::Respond(frame, held),
+                other => other,
+            }
+        })),
+        Err(fault) => undecodable(&context, fault).into(),
+    }
+}
+
 /// As [`answered`], for a handler that chooses the version of its response and decodes the body itself.
 pub async fn answered_as<A: Message>(
     broker: Rc<Broker>,
@@ -154,12 +206,12 @@ pub fn respond(broker: &Broker, context: &RequestContext, version: i16, response
     context.stamps.mark(Stage::Responded, broker.shard.io().now());
     if let Some(total) = context.stamps.total()
         && total > SLOW
-        && context.api != ApiKey::Fetch
+        && !matches!(context.api, ApiKey::Fetch | ApiKey::JoinGroup | ApiKey::SyncGroup)
     {
         tracing::debug!(api = %context.api, peer = %context.peer, stamps = ?context.stamps, "slow request");
     }
     Answer::Respond(frame, None)
 }
 
-/// A request that took longer is worth a line in a debug log. Fetches wait on purpose.
+/// A request that took longer is worth a line in a debug log. Fetches and members of groups wait on purpose.
 const SLOW: std::time::Duration = std::time::Duration::from_secs(1);

@@ -2,6 +2,7 @@
 
 use super::fetch_session::SessionFault;
 use crate::cluster::CommandFault;
+use crate::coordinator::GroupError;
 use crate::partition::{AppendFault, ReadFault};
 use crate::protocol::ErrorCode;
 use crate::record::{BatchFault, RecordFault, RecordFaultKind};
@@ -152,6 +153,31 @@ impl From<CommandFault> for Refusal {
             | CommandFault::LogIdsExhausted => ErrorCode::UnknownServerError,
         };
         Self::new(code, fault.to_string())
+    }
+}
+
+/// What a group's coordinator refuses.
+pub fn group(error: GroupError) -> ErrorCode {
+    match error {
+        GroupError::CoordinatorLoadInProgress => ErrorCode::CoordinatorLoadInProgress,
+        GroupError::CoordinatorNotAvailable => ErrorCode::CoordinatorNotAvailable,
+        GroupError::NotCoordinator => ErrorCode::NotCoordinator,
+        GroupError::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+        GroupError::IllegalGeneration => ErrorCode::IllegalGeneration,
+        GroupError::InconsistentGroupProtocol => ErrorCode::InconsistentGroupProtocol,
+        GroupError::InvalidGroupId => ErrorCode::InvalidGroupId,
+        GroupError::UnknownMemberId => ErrorCode::UnknownMemberId,
+        GroupError::InvalidSessionTimeout => ErrorCode::InvalidSessionTimeout,
+        GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+        GroupError::InvalidCommitOffsetSize => ErrorCode::InvalidCommitOffsetSize,
+        GroupError::MemberTooLarge => ErrorCode::InvalidRequest,
+        GroupError::NonEmptyGroup => ErrorCode::NonEmptyGroup,
+        GroupError::GroupIdNotFound => ErrorCode::GroupIdNotFound,
+        GroupError::MemberIdRequired => ErrorCode::MemberIdRequired,
+        GroupError::GroupMaxSizeReached => ErrorCode::GroupMaxSizeReached,
+        GroupError::FencedInstanceId => ErrorCode::FencedInstanceId,
+        GroupError::GroupSubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
+        GroupError::UnknownServerError => ErrorCode::UnknownServerError,
     }
 }
 

@@ -32,8 +32,8 @@ async fn new_id(
 ) -> Result<ProducerId, ErrorCode> {
     match request.transactional_id.as_deref() {
         Some("") => return Err(ErrorCode::InvalidRequest),
-        // Clients look for a coordinator first, and FindCoordinator is not in the catalogue, so few come here. To those that do this is final: Java
-        // and librdkafka end the producer and say that the broker does not support it. An authorisation error would send people looking for an ACL.
+        // Clients look for a coordinator first, and FindCoordinator refuses them with the same words, so few come here. To those that do this is final:
+        // Java and librdkafka end the producer and say that the broker does not support it. An authorisation error would send people looking for an ACL.
         Some(_) => return Err(ErrorCode::UnsupportedVersion),
         None => {}
     }

@@ -20,24 +20,35 @@ mod alter_replica_log_dirs; // key 34
 mod api_versions; // key 18
 mod create_partitions; // key 37
 mod create_topics; // key 19
+mod delete_groups; // key 42
 mod delete_records; // key 21
 mod delete_topics; // key 20
 mod describe_cluster; // key 60
 mod describe_configs; // key 32
+mod describe_groups; // key 15
 mod describe_log_dirs; // key 35
 mod describe_producers; // key 61
 mod describe_quorum; // key 55
 mod describe_topic_partitions; // key 75
 mod elect_leaders; // key 43
 mod fetch; // key 1
+mod find_coordinator; // key 10
+mod heartbeat; // key 12
 mod incremental_alter_configs; // key 44
 mod init_producer_id; // key 22
+mod join_group; // key 11
+mod leave_group; // key 13
 mod list_config_resources; // key 74
+mod list_groups; // key 16
 mod list_offsets; // key 2
 mod list_partition_reassignments; // key 46
 mod metadata; // key 3
+mod offset_commit; // key 8
+mod offset_delete; // key 47
+mod offset_fetch; // key 9
 mod offset_for_leader_epoch; // key 23
 mod produce; // key 0
+mod sync_group; // key 14
 
 pub use context::{Peer, RequestContext};
 pub use dispatch::{Answer, Handled, Held, LaterAnswer};
@@ -48,7 +59,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::base::limits::{FETCH_SESSIONS_PER_CORE_MAX, LARGE_REQUESTS_AT_ONCE, RECODED_BYTES_MAX};
+use crate::base::limits::{
+    ANSWER_BYTES_CHARGED, ANSWER_BYTES_MIN, FETCH_SESSIONS_PER_CORE_MAX, LARGE_REQUESTS_AT_ONCE, RECODED_BYTES_MAX,
+};
 use crate::base::{Mono, NodeId, PartitionIndex, TopicId};
 use crate::cluster::{Command, CommandFault, EntryId, Image, Outcome, Partition, Topic, TopicSettings};
 use crate::protocol::{ErrorCode, Str};
@@ -74,7 +87,11 @@ pub struct Options {
     pub fetch_bytes_max: i32,
     /// Fetch sessions that one core keeps at most (its share of `max.incremental.fetch.session.cache.slots`).
     pub fetch_sessions_max: usize,
-    /// Bytes of records that answers of one core may hold at a time, from before they are read until the peer has taken them.
+    /// Partitions of `__consumer_offsets` when it is made (`offsets.topic.num.partitions`).
+    pub offsets_partitions: i32,
+    /// Bytes of its segments (`offsets.topic.segment.bytes`).
+    pub offsets_segment_bytes: i32,
+    /// Bytes of large answers of one core that may be held at a time, from before they are made until the peer has taken them.
     pub answer_bytes: usize,
 }
 
@@ -89,6 +106,8 @@ impl Default for Options {
             settings: Vec::new(),
             fetch_bytes_max: 55 << 20,
             fetch_sessions_max: FETCH_SESSIONS_PER_CORE_MAX,
+            offsets_partitions: 50,
+            offsets_segment_bytes: 100 << 20,
             answer_bytes: 128 << 20,
         }
     }
@@ -134,6 +153,16 @@ impl Broker {
     /// Whether a request waits for the memory that unread answers hold.
     pub fn answers_are_scarce(&self) -> bool {
         self.answer_memory.is_scarce()
+    }
+
+    /// Charges an answer of about so many bytes, before it is made, once there is memory for what peers do not take. A small one is not charged.
+    async fn hold_answer(&self, bytes: usize) -> Option<Held> {
+        if bytes < ANSWER_BYTES_CHARGED {
+            return None;
+        }
+        let held = self.answer_memory.take(bytes, ANSWER_BYTES_MIN).await;
+        held.set(bytes);
+        Some(held)
     }
 
     fn listener(&self, number: usize) -> Arc<str> {

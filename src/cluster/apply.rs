@@ -10,7 +10,7 @@ use super::command::{AlterTopicConfigs, BrokerStarted, Command, ConfigOperation,
 use super::image::{
     Image, METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_LEVEL_MIN, Node, Partition, Topic,
 };
-use super::names::{METADATA_TOPIC, NameFault, collision_key, validate_name};
+use super::names::{METADATA_TOPIC, NameFault, collision_key, is_internal, validate_name};
 use super::quorum::{EntryId, Membership};
 use super::topic_config::{self, ConfigFault, TopicOverrides};
 use crate::base::limits::{PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX};
@@ -382,7 +382,11 @@ fn configs(create: &CreateTopic) -> Result<Configs, CommandFault> {
     let mut overrides = TopicOverrides::default();
     let mut configs = BTreeMap::new();
     for config in &create.configs {
-        let key = overrides.set(&config.name, config.value.as_deref())?;
+        let value = config.value.as_deref();
+        let key = match is_internal(&create.name) {
+            true => overrides.set_internal(&config.name, value)?,
+            false => overrides.set(&config.name, value)?,
+        };
         configs.insert(key.name, config.value.clone().expect("a null value was refused"));
     }
     Ok((configs, overrides))

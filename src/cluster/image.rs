@@ -411,7 +411,8 @@ fn put_topic(out: &mut Vec<u8>, topic: &Topic) {
 }
 
 fn topic(cursor: &mut Cursor<'_>) -> Result<Topic, DecodeError> {
-    let name = codec::str(cursor)?.into();
+    let name: Arc<str> = codec::str(cursor)?.into();
+    let internal = is_internal(&name);
     let id = TopicId(cursor.array()?);
     let partitions = codec::list(cursor, PARTITION_BYTES_MIN, |cursor| {
         Ok(Partition {
@@ -425,9 +426,12 @@ fn topic(cursor: &mut Cursor<'_>) -> Result<Topic, DecodeError> {
     let mut overrides = TopicOverrides::default();
     let mut configs = BTreeMap::new();
     for (name, value) in codec::list(cursor, 8, |cursor| Ok((codec::str(cursor)?, codec::str(cursor)?)))? {
-        let key = overrides
-            .set(name, Some(value))
-            .map_err(|_| DecodeError::Invalid("a topic has a configuration that this program does not accept"))?;
+        let set = match internal {
+            true => overrides.set_internal(name, Some(value)),
+            false => overrides.set(name, Some(value)),
+        };
+        let key =
+            set.map_err(|_| DecodeError::Invalid("a topic has a configuration that this program does not accept"))?;
         configs.insert(key.name, Arc::from(value));
     }
     Ok(Topic { name, id, partitions, configs, overrides })

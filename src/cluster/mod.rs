@@ -24,6 +24,6 @@ pub use image::{
     Image, LogState, METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_LEVEL_MIN, Node, Partition, Topic,
     placement,
 };
-pub use names::{collision_key, is_internal, validate_name};
+pub use names::{GROUPS_TOPIC, collision_key, is_internal, validate_name};
 pub use quorum::{EntryId, Membership, Vote};
 pub use topic_config::{TopicOverrides, TopicSettings};

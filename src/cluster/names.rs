@@ -43,9 +43,12 @@ pub fn collision_key(name: &str) -> Option<String> {
     name.contains(['.', '_']).then(|| name.replace('.', "_"))
 }
 
+/// The topic in which groups and their offsets are kept.
+pub const GROUPS_TOPIC: &str = "__consumer_offsets";
+
 /// Topics that belong to the broker and that clients may not write to.
 pub fn is_internal(name: &str) -> bool {
-    matches!(name, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
+    matches!(name, GROUPS_TOPIC | "__transaction_state" | "__share_group_state")
 }
 
 /// The metadata log's own name in Kafka, which no topic may have.

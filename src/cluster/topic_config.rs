@@ -123,6 +123,14 @@ impl TopicOverrides {
         }
     }
 
+    /// As [`TopicOverrides::set`], for a topic of the broker's own: those may be called compacted, and nothing of them expires.
+    pub fn set_internal(&mut self, name: &str, value: Option<&str>) -> Result<&'static TopicKey, ConfigFault> {
+        if let ("cleanup.policy", Some("compact")) = (name, value.map(str::trim)) {
+            return self.set(name, Some("delete"));
+        }
+        self.set(name, value)
+    }
+
     /// Sets one key to a value as a client wrote it. Gives the table's row.
     pub fn set(&mut self, name: &str, value: Option<&str>) -> Result<&'static TopicKey, ConfigFault> {
         let key = find(name).ok_or_else(|| ConfigFault::unknown(name))?;

@@ -23,6 +23,24 @@ pub struct KafkaSettings {
     pub producer_id_expiration_ms: i64,
     /// Milliseconds between two looks for expired records.
     pub retention_check_interval_ms: i64,
+    /// Milliseconds that the first rebalance of an empty group waits.
+    pub group_initial_rebalance_delay_ms: i32,
+    /// The longest session timeout of a member, in milliseconds.
+    pub group_max_session_timeout_ms: i32,
+    /// Members of one group at most.
+    pub group_max_size: i32,
+    /// The shortest session timeout of a member, in milliseconds.
+    pub group_min_session_timeout_ms: i32,
+    /// Characters of the note beside a committed offset at most.
+    pub offset_metadata_max_bytes: i32,
+    /// Milliseconds between two looks for committed offsets whose time is over.
+    pub offsets_retention_check_interval_ms: i64,
+    /// Milliseconds that committed offsets are kept without members.
+    pub offsets_retention_ms: i64,
+    /// Partitions of `__consumer_offsets`, when it is made.
+    pub offsets_topic_num_partitions: i32,
+    /// Bytes of a segment of it.
+    pub offsets_topic_segment_bytes: i32,
     /// Milliseconds after which an idle connection is closed; negative: never.
     pub connections_max_idle_ms: i64,
     /// Connections of the whole broker at most.
@@ -122,6 +140,15 @@ impl Default for Draft {
             fetch_session_slots: 0,
             producer_id_expiration_ms: 0,
             retention_check_interval_ms: 0,
+            group_initial_rebalance_delay_ms: 0,
+            group_max_session_timeout_ms: 0,
+            group_max_size: 0,
+            group_min_session_timeout_ms: 0,
+            offset_metadata_max_bytes: 0,
+            offsets_retention_check_interval_ms: 0,
+            offsets_retention_ms: 0,
+            offsets_topic_num_partitions: 0,
+            offsets_topic_segment_bytes: 0,
             connections_max_idle_ms: 0,
             max_connections: 0,
             max_connections_per_ip: 0,
@@ -233,6 +260,34 @@ const BROKER_KEYS: &[Key] = &[
         store: Store::Number(|settings, value| settings.fetch_max_bytes = value as i32),
     },
     Key {
+        name: "group.initial.rebalance.delay.ms",
+        range: Range::Values(Values::Int(0, i32::MAX)),
+        default: Some("3000"),
+        documentation: "Milliseconds that the first rebalance of an empty group waits for further members.",
+        store: Store::Number(|settings, value| settings.group_initial_rebalance_delay_ms = value as i32),
+    },
+    Key {
+        name: "group.max.session.timeout.ms",
+        range: Range::Values(Values::Int(1, i32::MAX)),
+        default: Some("1800000"),
+        documentation: "The longest session timeout, in milliseconds, that a member of a group may ask for.",
+        store: Store::Number(|settings, value| settings.group_max_session_timeout_ms = value as i32),
+    },
+    Key {
+        name: "group.max.size",
+        range: Range::Values(Values::Int(1, i32::MAX)),
+        default: Some("2147483647"),
+        documentation: "Members of one group at most. Never more than 10000.",
+        store: Store::Number(|settings, value| settings.group_max_size = value as i32),
+    },
+    Key {
+        name: "group.min.session.timeout.ms",
+        range: Range::Values(Values::Int(1, i32::MAX)),
+        default: Some("6000"),
+        documentation: "The shortest session timeout, in milliseconds, that a member of a group may ask for.",
+        store: Store::Number(|settings, value| settings.group_min_session_timeout_ms = value as i32),
+    },
+    Key {
         name: "log.retention.check.interval.ms",
         range: Range::Values(Values::Long(1, i64::MAX)),
         default: Some("300000"),
@@ -294,6 +349,48 @@ const BROKER_KEYS: &[Key] = &[
         default: Some("1"),
         documentation: "Partitions of a topic that is created automatically, or by a request without a count.",
         store: Store::Number(|settings, value| settings.num_partitions = value as i32),
+    },
+    Key {
+        name: "offset.metadata.max.bytes",
+        range: Range::Values(Values::Int(0, i32::MAX)),
+        default: Some("4096"),
+        documentation: "Characters of the note that a client may keep beside a committed offset.",
+        store: Store::Number(|settings, value| settings.offset_metadata_max_bytes = value as i32),
+    },
+    Key {
+        name: "offsets.retention.check.interval.ms",
+        range: Range::Values(Values::Long(1, i64::MAX)),
+        default: Some("600000"),
+        documentation: "Milliseconds between two looks for committed offsets whose time is over.",
+        store: Store::Number(|settings, value| settings.offsets_retention_check_interval_ms = value),
+    },
+    Key {
+        name: "offsets.retention.minutes",
+        range: Range::Values(Values::Int(1, i32::MAX)),
+        default: Some("10080"),
+        documentation: "Minutes that committed offsets are kept after their group lost its last member.",
+        store: Store::Number(|settings, value| settings.offsets_retention_ms = value * 60_000),
+    },
+    Key {
+        name: "offsets.topic.num.partitions",
+        range: Range::Values(Values::Int(1, PARTITIONS_PER_TOPIC_MAX)),
+        default: Some("50"),
+        documentation: "Partitions of __consumer_offsets, when it is made: the first time that anybody looks for the coordinator of a group.",
+        store: Store::Number(|settings, value| settings.offsets_topic_num_partitions = value as i32),
+    },
+    Key {
+        name: "offsets.topic.replication.factor",
+        range: Range::Values(Values::Int(1, 1)),
+        default: Some("1"),
+        documentation: "Replicas of __consumer_offsets. There is one node, so 1.",
+        store: Store::Number(|_, _| {}),
+    },
+    Key {
+        name: "offsets.topic.segment.bytes",
+        range: Range::Values(Values::Int(1 << 20, i32::MAX)),
+        default: Some("104857600"),
+        documentation: "Bytes of a segment of __consumer_offsets, when that topic is made.",
+        store: Store::Number(|settings, value| settings.offsets_topic_segment_bytes = value as i32),
     },
     Key {
         name: "producer.id.expiration.ms",

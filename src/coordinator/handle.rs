@@ -221,6 +221,11 @@ impl Coordinator {
         self.line.appends()
     }
 
+    /// Changes how many bytes members and offsets may take up. What is there stays.
+    pub fn allow_bytes(&mut self, bytes_max: usize) {
+        self.options.bytes_max = bytes_max;
+    }
+
     /// Memory of members and offsets, as it is charged.
     pub fn bytes(&self) -> usize {
         self.group_bytes + self.offsets.bytes()

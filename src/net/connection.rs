@@ -128,15 +128,16 @@ impl Connection {
         while !self.closing.get() && !self.outbox.is_broken() {
             let frame = inbox.next(&self.stream, buffers, &limits, catalogue::overlaps, coming).await?;
             self.handling.set(true);
-            self.take_up(frame, io, broker).await;
+            self.take_up(frame, &mut inbox, io, broker).await;
             self.handling.set(false);
         }
         Ok(())
     }
 
-    async fn take_up(&self, frame: FrameIn, io: &Io, broker: &Rc<Broker>) {
+    async fn take_up(&self, frame: FrameIn, inbox: &mut Inbox, io: &Io, broker: &Rc<Broker>) {
         let read = self.last_moved.get();
-        if catalogue::overlaps(api_key(&frame)) {
+        let overlaps = catalogue::overlaps(api_key(&frame));
+        if overlaps {
             self.outbox.until_room().await;
         } else {
             self.outbox.until_idle().await;
@@ -144,9 +145,21 @@ impl Connection {
         if self.outbox.is_broken() {
             return;
         }
-        match broker.handle(&self.peer, frame.bytes, read).await {
-            Handled::Later(answer) => self.outbox.push_later(answer, frame.loan),
-            Handled::Now(Answer::Respond(frame, held)) if self.outbox.is_idle() => {
+        let answer = match broker.handle(&self.peer, frame.bytes, read).await {
+            Handled::Now(answer) => answer,
+            Handled::Later(answer) if overlaps => return self.outbox.push_later(answer, frame.loan),
+            Handled::Later(answer) => {
+                // It waits for other clients, and they may need the memory that its frame came in.
+                drop(frame.loan);
+                let holds = inbox.pause();
+                self.pace_in.set(holds.then(|| Pace { begun: io.now(), bytes: 0 }));
+                let answer = answer.await;
+                self.pace_in.set(None);
+                answer
+            }
+        };
+        match answer {
+            Answer::Respond(frame, held) if self.outbox.is_idle() => {
                 // Nobody else writes now, so the writer need not be woken for it.
                 if let Err(error) = self.write(frame.parts.into_iter().collect(), held, io).await {
                     tracing::debug!(peer = %self.peer.address, %error, "a response could not be written");
@@ -154,7 +167,7 @@ impl Connection {
                     self.closing.set(true);
                 }
             }
-            Handled::Now(answer) => self.outbox.push(answer),
+            answer => self.outbox.push(answer),
         }
     }
 }

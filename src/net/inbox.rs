@@ -156,6 +156,18 @@ impl Inbox {
         }
     }
 
+    /// Nothing is read for a while: gives back what was lent, unless much came behind the last frame. Says whether something stays lent.
+    pub fn pause(&mut self) -> bool {
+        if self.buffer.len() <= IDLE_CONNECTION_BYTES_MAX
+            && let Some(loan) = self.loan.take()
+        {
+            let mut small = BytesMut::with_capacity(IDLE_CONNECTION_BYTES_MAX);
+            small.extend_from_slice(&self.buffer);
+            loan.leave(std::mem::replace(&mut self.buffer, small));
+        }
+        self.loan.is_some()
+    }
+
     /// Gives a lent buffer back and waits with the small one.
     fn rest(&mut self) {
         if let Some(loan) = self.loan.take() {

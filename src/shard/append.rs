@@ -10,6 +10,7 @@ use super::waiters::{Answers, Pending};
 use super::{Defect, State};
 use crate::base::limits::DRAIN_AHEAD_BYTES;
 use crate::base::{LogId, ProducerId, ShardId, Timestamp};
+use crate::coordinator::AppendId;
 use crate::partition::Decision;
 use crate::record;
 use crate::storage::CachedBatch;
@@ -21,6 +22,8 @@ pub(super) enum Origin {
     Here { pending: Rc<Pending>, places: SmallVec<[u16; 4]> },
     /// Another core.
     There { shard: ShardId, token: u32 },
+    /// A coordinator of this core: batches of its own. `life` tells it from those before it.
+    Group { log: LogId, life: u64, appends: SmallVec<[AppendId; 1]> },
 }
 
 /// A part that waits for room in the journal. Its first batches may be appended already.
@@ -193,12 +196,13 @@ impl State {
         replica.wake();
     }
 
-    fn answer(&self, origin: Origin, answers: Answers) {
+    fn answer(&mut self, origin: Origin, answers: Answers) {
         match origin {
             Origin::Here { pending, places } => pending.finish_part(&places, answers),
             Origin::There { shard, token } => {
                 self.mesh.reply(shard, Reply { token, answer: Answer::Produced(answers) })
             }
+            Origin::Group { log, life, appends } => self.group_batches_settled(log, life, appends, answers),
         }
     }
 }

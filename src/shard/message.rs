@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use crate::base::limits::COMMAND_BYTES_MAX;
 use crate::base::{LeaderEpoch, LogId, Mono, Offset, ShardId, Timestamp};
 use crate::cluster::{Command, CommandFault, Event, Image, Outcome};
+pub use crate::coordinator::{Command as GroupCommand, Reply as GroupReply};
 use crate::partition::{AppendFault, AppendRules, DescribedProducer, ReadFault, StartFault};
 use crate::record::CheckedBatch;
 
@@ -225,6 +226,11 @@ pub(super) enum Ask {
     },
     LogBytes(Vec<LogId>),
     Producers(LogId),
+    /// A command for the coordinator of the partition with this log.
+    Group {
+        log: LogId,
+        command: Box<GroupCommand>,
+    },
     /// Ends the wait with the same token.
     Cancel,
     Command(Command),
@@ -250,6 +256,7 @@ pub(super) enum Answer {
     DeletedRecords(Result<Offset, DeleteRecordsError>),
     LogBytes(Vec<Option<u64>>),
     Producers(Result<Vec<DescribedProducer>, ReadError>),
+    Group(Box<GroupReply>),
     Command(Box<Result<Outcome, CommandError>>),
     /// Nothing more to say.
     Done,

@@ -299,8 +299,10 @@ impl Shard {
     pub(super) fn take_image(&self, image: Arc<Image>, events: &[Event]) {
         let (id, cores) = (self.id(), self.0.mesh.cores());
         let mine = |log: LogId| placement(log, cores) == id;
+        let now = self.both_clocks();
         self.with(|state| {
             state.image = image;
+            let mut deleted: Vec<&Topic> = Vec::new();
             for event in events {
                 match event {
                     Event::TopicCreated(topic) => {
@@ -309,11 +311,13 @@ impl Shard {
                                 state.new_replica(topic, PartitionIndex(index), &self.0.topics);
                             }
                         }
+                        state.groups_topic_created(topic, mine, now);
                     }
                     Event::TopicDeleted(topic) => {
                         topic.partitions.iter().filter(|partition| mine(partition.log_id)).for_each(|partition| {
                             state.delete_replica(partition.log_id);
                         });
+                        deleted.push(topic);
                     }
                     Event::PartitionsCreated(topic, first) => {
                         for (index, partition) in (0..).map(PartitionIndex).zip(&topic.partitions) {
@@ -329,6 +333,7 @@ impl Shard {
                     Event::NodeStarted(_) => {}
                 }
             }
+            state.topics_deleted(&deleted, now);
         });
     }
 }

@@ -8,6 +8,7 @@ mod append; // offsets, journal, answers
 mod budget; // an amount, lent in order
 mod cache; // how much of the journal stays in memory
 mod describe; // sizes, producers, the volume
+mod groups; // coordinators of groups, carried out
 mod message; // what travels between cores
 mod metadata; // the command log, on core 0, and its image on every core
 mod producers; // how many producers a core remembers
@@ -33,7 +34,8 @@ use crate::base::limits::{
     JOURNAL_BLOCK_BYTES_MAX, JOURNAL_FILE_BYTES, METADATA_JOURNAL_FILE_BYTES, PRODUCERS_PER_CORE_MAX,
 };
 use crate::base::{LogId, Map, ProducerId, ShardId};
-use crate::cluster::{Command, Image, Outcome, TopicSettings, placement};
+use crate::cluster::{Command, GROUPS_TOPIC, Image, Outcome, TopicSettings, placement};
+use crate::coordinator;
 use crate::io::{Io, Pool};
 use crate::partition::Partition;
 use crate::storage::drive::journal::JournalFiles;
@@ -43,8 +45,8 @@ use crate::storage::{Log, StorageError};
 
 pub use budget::{Budget, Share};
 pub use message::{
-    Appended, CommandError, DeleteRecordsError, Diverging, EpochEnd, FetchSpec, ListedOffset, Marks, OffsetSpec,
-    Planned, ProduceBatch, ProduceError, ReadDone, ReadError, ReadSpec,
+    Appended, CommandError, DeleteRecordsError, Diverging, EpochEnd, FetchSpec, GroupCommand, GroupReply, ListedOffset,
+    Marks, OffsetSpec, Planned, ProduceBatch, ProduceError, ReadDone, ReadError, ReadSpec,
 };
 pub use recover::{BootError, BootSummary, Booted, CoreSeed, Identity, Layout, boot};
 pub use retention::HIGH_WATERMARK;
@@ -54,6 +56,7 @@ pub use waiters::{Answers, ProduceTicket};
 
 use append::{Due, Origin, Part};
 use cache::Cache;
+use groups::{Asker, Groups};
 use message::{Answer, Ask, Reply, Request};
 use retention::Removals;
 use router::Mesh;
@@ -85,6 +88,10 @@ pub struct Options {
     pub retention_check_interval: Duration,
     /// Producers that a core remembers at most.
     pub producers_max: usize,
+    /// How coordinators of groups behave.
+    pub groups: coordinator::Options,
+    /// Bytes of members and committed offsets that all coordinators of a core may take up together.
+    pub groups_bytes: usize,
     /// A deliberate defect, for the simulation to find.
     pub defect: Option<Defect>,
 }
@@ -103,6 +110,8 @@ impl Default for Options {
             producer_expiration_ms: 86_400_000,
             retention_check_interval: Duration::from_secs(300),
             producers_max: PRODUCERS_PER_CORE_MAX,
+            groups: coordinator::Options::default(),
+            groups_bytes: 128 << 20,
             defect: None,
         }
     }
@@ -215,6 +224,8 @@ pub(super) struct State {
     drain_wake: Notify,
     /// Logs with enough to drain before a pass is due, in the order in which they had it.
     ahead: VecDeque<LogId>,
+    /// Coordinators of the partitions of `__consumer_offsets` that are this core's.
+    groups: Groups,
     mesh: Rc<Mesh>,
 }
 
@@ -282,6 +293,7 @@ impl Shard {
         let journal = Journal::new(journal_options, pool, numbers, plan.end);
         let (mut replicas, mut producers) = (Map::default(), 0);
         let heard_since = (io.wall_clock(), options.producer_expiration_ms);
+        let mut groups = Groups::new(options.groups.clone(), options.groups_bytes);
         for (topic, index, described) in recover::mine(&image, mesh.id(), mesh.cores()) {
             let spec = metadata::spec(topic, index, &topics, &options.topics);
             let epoch = image.leader_epoch(described);
@@ -289,6 +301,9 @@ impl Shard {
                 .map_err(|found| BootError::Inconsistent { dir: plan.dir.clone(), found })?;
             producers += partition.producers().len();
             replicas.insert(described.log_id, Replica::new(partition, log));
+            if &*topic.name == GROUPS_TOPIC {
+                groups.open(described.log_id, groups::batch_bytes_max(topic, &options.topics));
+            }
         }
         let mut state = State {
             image,
@@ -308,6 +323,7 @@ impl Shard {
             journal_wake: Notify::default(),
             drain_wake: Notify::default(),
             ahead: VecDeque::new(),
+            groups,
             mesh: mesh.clone(),
             options: options.clone(),
         };
@@ -425,6 +441,7 @@ impl Shard {
         if let Some(metadata) = &self.0.metadata {
             metadata.close();
         }
+        self.with(|state| state.groups.close());
         self.0.stop.begin();
     }
 
@@ -477,6 +494,9 @@ impl Shard {
             Ask::Producers(log) => Answer::Producers(self.producers_here(log)),
             Ask::EpochEnd { log, current_epoch, epoch } => {
                 Answer::EpochEnd(self.epoch_end_here(log, current_epoch, epoch))
+            }
+            Ask::Group { log, command } => {
+                return self.group_command_here(Asker::There { shard: from, token }, log, *command);
             }
             Ask::Cancel => return self.cancel_wait(from, token),
             Ask::Wait { logs, deadline } => return self.wait_for_other_core(from, token, &logs, deadline),

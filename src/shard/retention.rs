@@ -255,6 +255,10 @@ impl State {
 
     /// Where a log must start by the retention of its topic, when that is further on.
     fn expired(&mut self, log: LogId, now: Option<Timestamp>, wall: Timestamp) -> Option<Offset> {
+        if matches!(self.image.log_state(log), LogState::Live(topic, _) if topic.is_internal()) {
+            // The broker's own topics are compacted ones: what they say counts until something newer is said.
+            return None;
+        }
         let settings = self.settings(log)?;
         let ms = Some(settings.retention_ms).filter(|ms| *ms >= 0);
         let rules = Retention { ms, bytes: u64::try_from(settings.retention_bytes).ok() };

@@ -7,6 +7,7 @@ use std::task::{Poll, Waker};
 
 use smallvec::SmallVec;
 
+use super::groups::parks;
 use super::message::{Answer, Ask, Reply, Request};
 use super::waiters::{Pending, Signal};
 use crate::base::ShardId;
@@ -58,12 +59,41 @@ enum Waiting {
     /// Not counted.
     Wait(Rc<Signal>),
     Call(Rc<Call>),
+    /// As a call, not counted: a request that waits for others.
+    Parked(Rc<Call>),
 }
 
+/// An answer on its way to one task.
 #[derive(Default)]
-struct Call {
+pub(super) struct Call {
     answer: RefCell<Option<Answer>>,
     waker: Cell<Option<Waker>>,
+}
+
+impl Call {
+    pub(super) fn give(&self, answer: Answer) {
+        *self.answer.borrow_mut() = Some(answer);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Resolves once the answer is there.
+    pub(super) async fn ready(&self) {
+        std::future::poll_fn(|context| {
+            if self.answer.borrow().is_some() {
+                return Poll::Ready(());
+            }
+            self.waker.set(Some(context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// The answer, if it is there.
+    pub(super) fn take(&self) -> Option<Answer> {
+        self.answer.borrow_mut().take()
+    }
 }
 
 /// The mesh as one core holds it.
@@ -117,15 +147,15 @@ impl Mesh {
     /// Asks and waits for the answer.
     pub(super) async fn call(self: &Rc<Self>, to: ShardId, ask: Ask) -> Answer {
         let call = Rc::new(Call::default());
-        self.send(to, ask, Waiting::Call(call.clone()));
-        std::future::poll_fn(|context| match call.answer.borrow_mut().take() {
-            Some(answer) => Poll::Ready(answer),
-            None => {
-                call.waker.set(Some(context.waker().clone()));
-                Poll::Pending
-            }
-        })
-        .await
+        self.ask(to, ask, call.clone(), false);
+        call.ready().await;
+        call.take().expect("it is ready")
+    }
+
+    /// Asks, and gives the answer to `call`. One that is `parked` may wait for other clients, and takes no part in what may be outstanding: its owner
+    /// bounds how many there are.
+    pub(super) fn ask(self: &Rc<Self>, to: ShardId, ask: Ask, call: Rc<Call>, parked: bool) {
+        self.send(to, ask, if parked { Waiting::Parked(call) } else { Waiting::Call(call) });
     }
 
     /// Asks another core to wait, and fires `signal` at its reply. Waits may be as many as there are consumers, so they take no part in what may be
@@ -173,18 +203,13 @@ impl Mesh {
             slot
         };
         let (peer, waiting) = slot.expect("a reply answers a request that waits");
-        if !matches!(waiting, Waiting::Wait(_)) {
+        if !matches!(waiting, Waiting::Wait(_) | Waiting::Parked(_)) {
             self.went_through(peer);
         }
         match (waiting, reply.answer) {
             (Waiting::Produce { pending, places }, Answer::Produced(answers)) => pending.finish_part(&places, answers),
             (Waiting::Wake(signal) | Waiting::Wait(signal), _) => signal.fire(),
-            (Waiting::Call(call), answer) => {
-                *call.answer.borrow_mut() = Some(answer);
-                if let Some(waker) = call.waker.take() {
-                    waker.wake();
-                }
-            }
+            (Waiting::Call(call) | Waiting::Parked(call), answer) => call.give(answer),
             (Waiting::Produce { .. }, answer) => panic!("a produce was answered with {answer:?}"),
         }
     }
@@ -253,7 +278,11 @@ impl Mesh {
 
 /// Whether a request takes part in what may be outstanding.
 fn counts(request: &Request) -> bool {
-    !matches!(request.ask, Ask::Wait { .. } | Ask::Cancel)
+    match &request.ask {
+        Ask::Wait { .. } | Ask::Cancel => false,
+        Ask::Group { command, .. } => !parks(command),
+        _ => true,
+    }
 }
 
 #[cfg(test)]

@@ -74,6 +74,8 @@ impl Shard {
         self.io().spawn(self.clone().expire_producers());
         self.io().spawn(self.clone().retain());
         self.io().spawn(self.clone().remove_files());
+        self.io().spawn(self.clone().load_coordinators());
+        self.io().spawn(self.clone().tick_coordinators());
     }
 
     /// Waits until `ticket` is due.

@@ -5,7 +5,9 @@
 //! broker only as its clients do, by its protocol.
 
 mod client; // a client, written against the simulated network
+mod groups; // a story of groups
 mod ledger; // what was sent, acknowledged and seen; what must hold
 mod scenario; // the story
 
+pub use groups::{GroupStory, tell_of_groups};
 pub use scenario::{Story, tell};

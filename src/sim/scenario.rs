@@ -127,6 +127,38 @@ impl Plot {
     }
 }
 
+/// A node with any settings, small enough to come to its bounds.
+pub(super) fn node_options(chance: &mut Random) -> node::Options {
+    let file_bytes = chance.between(2, 4) * (64 << 10);
+    let block_bytes = 32 << 10;
+    node::Options {
+        layout: Layout { data: PathBuf::from("/data"), journals: PathBuf::from("/data/journals") },
+        node: NodeId(1),
+        rack: None,
+        cluster_id: None,
+        listeners: vec![Listen {
+            name: "PLAINTEXT".into(),
+            bind: address(),
+            advertised_host: "127.0.0.1".into(),
+            advertised_port: 0,
+        }],
+        shard: shard::Options {
+            cache_bytes: (chance.between(0, 3) * (64 << 10)) as usize,
+            journal_bytes: file_bytes * chance.between(2, 4),
+            journal_file_bytes: file_bytes,
+            metadata_file_bytes: 256 << 10,
+            journal_depth: chance.between(1, 4) as usize,
+            journal_block_bytes: block_bytes,
+            journal_threshold: 8 << 10,
+            ..shard::Options::default()
+        },
+        net: crate::net::Options::default(),
+        broker: broker::Options::default(),
+        on_failure: Arc::new(|error| panic!("the disk works, and yet: {error}")),
+        on_impatience: Arc::new(|| {}),
+    }
+}
+
 struct Stage<'a> {
     world: &'a World,
     plot: Option<Plot>,
@@ -142,7 +174,7 @@ struct Stage<'a> {
     failures: Rc<RefCell<Vec<String>>>,
 }
 
-fn address() -> SocketAddr {
+pub(super) fn address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 9092))
 }
 
@@ -202,38 +234,11 @@ impl<'a> Stage<'a> {
     }
 
     fn options(&mut self) -> node::Options {
-        let file_bytes = self.chance.between(2, 4) * (64 << 10);
-        let block_bytes = 32 << 10;
-        node::Options {
-            layout: Layout { data: PathBuf::from("/data"), journals: PathBuf::from("/data/journals") },
-            node: NodeId(1),
-            rack: None,
-            cluster_id: None,
-            listeners: vec![Listen {
-                name: "PLAINTEXT".into(),
-                bind: address(),
-                advertised_host: "127.0.0.1".into(),
-                advertised_port: 0,
-            }],
-            shard: shard::Options {
-                cache_bytes: (self.chance.between(0, 3) * (64 << 10)) as usize,
-                journal_bytes: file_bytes * self.chance.between(2, 4),
-                journal_file_bytes: file_bytes,
-                metadata_file_bytes: 256 << 10,
-                journal_depth: self.chance.between(1, 4) as usize,
-                journal_block_bytes: block_bytes,
-                journal_threshold: 8 << 10,
-                retention_check_interval: Duration::from_millis(
-                    self.plot.as_ref().map_or(300_000, |plot| plot.check_interval_ms),
-                ),
-                defect: self.defect,
-                ..shard::Options::default()
-            },
-            net: crate::net::Options::default(),
-            broker: broker::Options::default(),
-            on_failure: Arc::new(|error| panic!("the disk works, and yet: {error}")),
-            on_impatience: Arc::new(|| {}),
-        }
+        let mut options = node_options(&mut self.chance);
+        let check_interval_ms = self.plot.as_ref().map_or(300_000, |plot| plot.check_interval_ms);
+        options.shard.retention_check_interval = Duration::from_millis(check_interval_ms);
+        options.shard.defect = self.defect;
+        options
     }
 
     fn make_topic(&mut self) -> Result<(), String> {
@@ -414,7 +419,7 @@ async fn hear(
     }
 }
 
-fn does_not_start(error: &node::StartError) -> String {
+pub(super) fn does_not_start(error: &node::StartError) -> String {
     format!("the broker does not start: {error}")
 }
 

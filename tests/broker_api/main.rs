@@ -8,6 +8,7 @@ mod bad_input; // what a peer may send that it should not
 mod compression; // batches stored in the codec of their topic
 mod configs; // settings described and altered
 mod fetching; // sessions, limits, waiting
+mod groups; // members, generations, committed offsets
 mod producing; // acks, order, sequences, batches that are refused
 mod restarts; // a directory over stops and starts; journals that are full
 mod retention; // what is old, or too much, goes

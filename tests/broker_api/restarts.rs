@@ -37,7 +37,7 @@ fn produce(wire: &mut Wire, topic: &str, partition: i32, batch: &[u8]) -> i64 {
 }
 
 /// An empty directory of a test's own.
-fn directory(name: &str) -> PathBuf {
+pub fn directory(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = std::fs::remove_dir_all(&directory);
     directory

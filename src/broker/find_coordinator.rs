@@ -1,0 +1,130 @@
+//! FindCoordinator (key 10): which broker coordinates a group. The first one to ask has the topic of the groups made.
+
+use super::Broker;
+use super::authorize::{Operation, Resource, allowed};
+use super::context::RequestContext;
+use super::create_topics::new_topic_id;
+use super::errors::Refusal;
+use super::throttle::throttle_ms;
+use crate::cluster::{Command, CommandFault, ConfigEntry, CreateTopic, GROUPS_TOPIC};
+use crate::coordinator::partition_for;
+use crate::protocol::messages::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
+use crate::protocol::{ErrorCode, Str};
+use crate::shard::CommandError;
+
+/// Answers a FindCoordinator request.
+pub async fn handle(
+    broker: &Broker,
+    context: &RequestContext,
+    request: FindCoordinatorRequest,
+) -> FindCoordinatorResponse {
+    let throttle_time_ms = throttle_ms(context, context.request_bytes);
+    if context.version >= BATCHED_FROM {
+        let mut coordinators = Vec::with_capacity(request.coordinator_keys.len());
+        for key in request.coordinator_keys {
+            coordinators.push(one(broker, context, request.key_type, key).await);
+        }
+        return FindCoordinatorResponse { throttle_time_ms, coordinators, ..Default::default() };
+    }
+    let found = one(broker, context, request.key_type, request.key).await;
+    FindCoordinatorResponse {
+        throttle_time_ms,
+        error_code: found.error_code,
+        error_message: found.error_message,
+        node_id: found.node_id,
+        host: found.host,
+        port: found.port,
+        ..Default::default()
+    }
+}
+
+async fn one(broker: &Broker, context: &RequestContext, key_type: i8, key: Str) -> Coordinator {
+    match find(broker, context, key_type, &key).await {
+        Ok((node_id, host, port)) => {
+            Coordinator { key, node_id, host, port, error_code: ErrorCode::None.code(), error_message: None }
+        }
+        Err(Refusal { code, message, .. }) => Coordinator {
+            key,
+            node_id: -1,
+            host: Str::default(),
+            port: -1,
+            error_code: code.code(),
+            error_message: message.map(Str::from),
+        },
+    }
+}
+
+/// The coordinator's node, host and port.
+async fn find(broker: &Broker, context: &RequestContext, key_type: i8, key: &Str) -> Result<(i32, Str, i32), Refusal> {
+    match key_type {
+        GROUP => {}
+        // Final for clients: with an answer that one may try again, they would ask for ever.
+        TRANSACTION if !allowed(context, Operation::Describe, Resource::TransactionalId(key)) => {
+            return Err(ErrorCode::TransactionalIdAuthorizationFailed.into());
+        }
+        TRANSACTION => {
+            return Err(Refusal::new(ErrorCode::UnsupportedVersion, "Transactions are not served by this version."));
+        }
+        _ => {
+            return Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                "Only coordinators of groups (key type 0) are served by this version.",
+            ));
+        }
+    }
+    if !allowed(context, Operation::Describe, Resource::Group(key)) {
+        return Err(ErrorCode::GroupAuthorizationFailed.into());
+    }
+    if broker.shard().image().topic(GROUPS_TOPIC).is_none() {
+        make_groups_topic(broker).await?;
+    }
+    let image = broker.shard().image();
+    let not_there = || Refusal::new(ErrorCode::CoordinatorNotAvailable, "The topic of the groups is not there.");
+    let topic = image.topic(GROUPS_TOPIC).ok_or_else(not_there)?;
+    let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+    let partition = topic.partition(partition_for(key, partitions)).ok_or_else(not_there)?;
+    match image.endpoint(partition, &context.listener) {
+        Some(endpoint) => Ok((partition.leader.0, endpoint.host.clone().into(), endpoint.port.into())),
+        None => Err(Refusal::new(ErrorCode::CoordinatorNotAvailable, "No broker of this listener leads the group.")),
+    }
+}
+
+/// Makes the topic, as Kafka would. One that was made meanwhile is as good. Kafka answers 15 the first time and creates it meanwhile; here the answer
+/// waits for it.
+async fn make_groups_topic(broker: &Broker) -> Result<(), Refusal> {
+    let config = |name: &str, value: &str| ConfigEntry { name: name.into(), value: Some(value.into()) };
+    let options = broker.options();
+    let create = CreateTopic {
+        name: GROUPS_TOPIC.into(),
+        topic_id: new_topic_id(broker),
+        partitions: options.offsets_partitions,
+        default_partitions: options.offsets_partitions,
+        replication_factor: 1,
+        assignments: Vec::new(),
+        configs: vec![
+            config("cleanup.policy", "compact"),
+            config("compression.type", "producer"),
+            config("segment.bytes", &options.offsets_segment_bytes.to_string()),
+        ],
+    };
+    match broker.shard().command(Command::CreateTopic(create)).await {
+        Ok(_) => {
+            tracing::info!(
+                topic = GROUPS_TOPIC,
+                partitions = options.offsets_partitions,
+                "topic of the groups created"
+            );
+            Ok(())
+        }
+        Err(CommandError::Refused(CommandFault::TopicExists(_))) => Ok(()),
+        Err(error) => {
+            let message = Refusal::from(error).message.unwrap_or_default();
+            Err(Refusal::new(ErrorCode::CoordinatorNotAvailable, message))
+        }
+    }
+}
+
+/// The first version in which there may be many keys.
+const BATCHED_FROM: i16 = 4;
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
