@@ -1,5 +1,9 @@
 //! The command line: what can be asked for, and with which code the program ends.
 
+pub mod show; // results, as tables or as JSON
+pub mod time; // times as people write them
+pub mod tools; // commands that talk to a broker
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -28,6 +32,14 @@ pub enum Action {
     Serve(Box<ServeFlags>),
     /// List the settings that keep their Kafka names, with ranges, defaults and what they do
     Settings,
+    /// Print a completion script for a shell
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// Commands that talk to a broker
+    #[command(flatten)]
+    Tool(tools::Tool),
 }
 
 impl Cli {
@@ -163,6 +175,10 @@ pub enum Exit {
     DiskFailed = 20,
     /// Acknowledged data is damaged.
     Corrupt = 21,
+    /// No broker answers a command that talks to one.
+    Unreachable = 30,
+    /// The broker refused what a command asked for.
+    Refused = 31,
 }
 
 impl Exit {
@@ -184,6 +200,8 @@ impl Exit {
         Self::OpenFiles,
         Self::DiskFailed,
         Self::Corrupt,
+        Self::Unreachable,
+        Self::Refused,
     ];
 
     /// The number.
@@ -195,6 +213,10 @@ impl Exit {
     pub fn remedy(self) -> &'static str {
         match self {
             Self::Done | Self::Other => "",
+            Self::Unreachable => {
+                "Is a broker running there? --bootstrap HOST:PORT or CORETIDE_BOOTSTRAP names another one."
+            }
+            Self::Refused => "Nothing was changed by what was refused.",
             Self::Usage => "Run `coretide --help` or `coretide settings` for what can be given.",
             Self::Interrupted => "The next start recovers from the journal.",
             Self::IoUringNotPermitted => {
@@ -275,6 +297,13 @@ pub fn settings_page() -> String {
     page
 }
 
+/// The completion script for a shell.
+pub fn completions(shell: clap_complete::Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut <Cli as clap::CommandFactory>::command(), "coretide", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
 const AFTER_HELP: &str = "Every flag can also be a variable (CORETIDE_DATA_DIR) or a line of the settings file (data-dir = \"...\"); a flag wins over a \
 variable, a variable over the file. Kafka names as variables: CORETIDE_KAFKA_NUM_PARTITIONS.";
 
@@ -302,7 +331,7 @@ mod tests {
     fn no_command_is_serve_and_flags_arrive() {
         let parse = |line: &str| match Cli::parse_from(line.split_whitespace()).action() {
             Action::Serve(flags) => flags,
-            Action::Settings => panic!("asked to serve"),
+            other => panic!("asked to serve, not {other:?}"),
         };
         assert_eq!(parse("coretide").given(), Given::default());
         let line = "--listen A=h:1 --listen B=h:2 --data-dir d --set a=b --allow-unsafe-filesystem --print-config";

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use coretide::cli::{Action, Cli, Exit, Refusal, ServeFlags, settings_page};
+use coretide::cli::{Action, Cli, Exit, Refusal, ServeFlags, completions, settings_page, tools};
 use coretide::config;
 use coretide::io::uring::host::Signals;
 use coretide::{logs, serve};
@@ -16,6 +16,8 @@ fn main() -> ExitCode {
     let ended = match Cli::parse().action() {
         Action::Serve(flags) => start(&flags),
         Action::Settings => print(&settings_page()),
+        Action::Completions { shell } => print(&completions(shell)),
+        Action::Tool(tool) => tools::run(&tool, &mut std::io::stdin().lock(), &mut std::io::stdout().lock()),
     };
     let exit = match ended {
         Ok(()) => Exit::Done,

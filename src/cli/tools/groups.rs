@@ -1,0 +1,262 @@
+//! `coretide group`.
+
+use std::io::Write;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::To;
+use crate::base::Map;
+use crate::cli::show::{Part, Shown, write};
+use crate::cli::time::parse_time;
+use crate::cli::{Exit, Refusal};
+use crate::client::{Client, GroupOffset, When};
+
+/// What can be done with consumer groups.
+#[derive(Subcommand, Debug)]
+pub enum Group {
+    /// List groups
+    List {
+        #[command(flatten)]
+        to: To,
+    },
+    /// Describe a group: members, committed offsets and lag
+    Describe {
+        /// Its name
+        group: String,
+        #[command(flatten)]
+        to: To,
+    },
+    /// Move the committed offsets of a group that nobody is in
+    ///
+    /// Shows what would be done; --execute does it.
+    Reset(Reset),
+    /// Delete groups that nobody is in, with their offsets
+    Delete {
+        /// Their names
+        #[arg(required = true)]
+        groups: Vec<String>,
+        #[command(flatten)]
+        to: To,
+    },
+}
+
+/// Flags of `group reset`.
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("where").required(true))]
+pub struct Reset {
+    /// The group's name
+    group: String,
+    /// A topic, or some of its partitions; repeatable [default: all that the group has offsets for]
+    #[arg(long, short, value_name = "TOPIC[:0,1]", value_parser = some_partitions)]
+    topic: Vec<(String, Vec<i32>)>,
+    /// To the first record there is
+    #[arg(long, group = "where")]
+    to_start: bool,
+    /// Behind the last record there is
+    #[arg(long, group = "where")]
+    to_end: bool,
+    /// To this offset
+    #[arg(long, value_name = "N", group = "where")]
+    to_offset: Option<i64>,
+    /// To the first record that is not older than this (UTC, or ms since 1970)
+    #[arg(long, value_name = "TIME", group = "where", value_parser = parse_time)]
+    to_time: Option<i64>,
+    /// By so many records forward, or back
+    #[arg(long, value_name = "N", group = "where", allow_negative_numbers = true)]
+    shift_by: Option<i64>,
+    /// Do it
+    #[arg(long)]
+    execute: bool,
+    #[command(flatten)]
+    to: To,
+}
+
+fn some_partitions(text: &str) -> Result<(String, Vec<i32>), String> {
+    let Some((topic, partitions)) = text.rsplit_once(':') else { return Ok((text.to_owned(), Vec::new())) };
+    let partitions: Result<Vec<i32>, _> = partitions.split(',').map(str::parse).collect();
+    Ok((topic.to_owned(), partitions.map_err(|_| format!("{text:?} is not TOPIC:0,1"))?))
+}
+
+pub(super) fn run(group: &Group, out: &mut dyn Write) -> Result<(), Refusal> {
+    match group {
+        Group::List { to } => {
+            let groups = to.connect()?.groups()?;
+            let row = |group: &crate::client::ListedGroup| {
+                vec![group.group.clone(), group.state.clone(), group.protocol_type.clone(), group.kind.clone()]
+            };
+            let parts = vec![Part::Table(&["group", "state", "protocol", "type"], groups.iter().map(row).collect())];
+            let json = groups.iter().map(
+                |g| json!({ "group": g.group, "state": g.state, "protocol_type": g.protocol_type, "type": g.kind }),
+            );
+            let json = json.collect();
+            write(out, &Shown { parts, json }, to.json)
+        }
+        Group::Describe { group, to } => write(out, &describe(&mut to.connect()?, group)?, to.json),
+        Group::Reset(reset) => {
+            let moves = plan(&mut reset.to.connect()?, reset)?;
+            let mut parts =
+                vec![Part::Table(&["topic", "partition", "from", "to"], moves.iter().map(Move::row).collect())];
+            if reset.execute {
+                let mut client = reset.to.connect()?;
+                let offsets: Vec<_> = moves.iter().map(|found| found.to.clone()).collect();
+                client.commit_offsets(&reset.group, &offsets)?;
+            } else {
+                parts.push(Part::Line("nothing was changed; --execute does it".into()));
+            }
+            let json: Vec<_> = moves
+                .iter()
+                .map(|m| json!({ "topic": m.to.topic, "partition": m.to.partition, "from": m.from, "to": m.to.offset }))
+                .collect();
+            let json = json!({ "group": reset.group, "executed": reset.execute, "offsets": json });
+            write(out, &Shown { parts, json }, reset.to.json)
+        }
+        Group::Delete { groups, to } => {
+            let mut client = to.connect()?;
+            for group in groups {
+                client.delete_group(group)?;
+                let line = Part::Line(format!("group {group} deleted"));
+                write(out, &Shown { parts: vec![line], json: json!({ "group": group }) }, to.json)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn describe(client: &mut Client, name: &str) -> Result<Shown, Refusal> {
+    let group = client.describe_group(name)?;
+    let group = group.ok_or_else(|| Refusal::new(Exit::Usage, format!("there is no group {name:?}")))?;
+    let offsets = client.group_offsets(name)?;
+    let mut ends: Map<(&str, i32), i64> = Map::default();
+    for chunk in offsets.chunk_by(|a, b| a.topic == b.topic) {
+        let partitions: Vec<i32> = chunk.iter().map(|offset| offset.partition).collect();
+        // A topic that is gone has no end.
+        if let Ok(found) = client.offsets(&chunk[0].topic, &partitions, When::End) {
+            ends.extend(chunk.iter().zip(found).map(|(offset, end)| ((&*offset.topic, offset.partition), end)));
+        }
+    }
+    let owner = |topic: &str, partition: i32| {
+        let has = |member: &&crate::client::GroupMember| member.partitions.contains(&(topic.to_owned(), partition));
+        group.members.iter().find(has).map(|member| member.client_id.clone())
+    };
+    let (mut rows, mut json) = (Vec::new(), Vec::new());
+    for GroupOffset { topic, partition, offset } in &offsets {
+        let end = ends.get(&(&**topic, *partition)).copied();
+        let lag = end.map(|end| (end - offset).max(0));
+        let text = |number: Option<i64>| number.map_or_else(|| "-".into(), |number| number.to_string());
+        let by = owner(topic, *partition);
+        rows.push(vec![
+            topic.clone(),
+            partition.to_string(),
+            offset.to_string(),
+            text(end),
+            text(lag),
+            by.clone().unwrap_or_else(|| "-".into()),
+        ]);
+        json.push(json!({
+            "topic": topic, "partition": partition, "offset": offset, "end": end, "lag": lag, "client": by,
+        }));
+    }
+    let mut parts = vec![
+        Part::Line(format!("group {}  {}  {} {}", group.group, group.state, group.protocol_type, group.protocol)),
+        Part::Table(&["topic", "partition", "offset", "end", "lag", "client"], rows),
+    ];
+    if !group.members.is_empty() {
+        let row = |member: &crate::client::GroupMember| {
+            let held = member.partitions.len().to_string();
+            vec![member.id.clone(), member.client_id.clone(), member.host.clone(), held]
+        };
+        parts.push(Part::Line(String::new()));
+        parts.push(Part::Table(&["member", "client", "host", "partitions"], group.members.iter().map(row).collect()));
+    }
+    let members: Vec<_> = group
+        .members
+        .iter()
+        .map(|m| json!({ "member": m.id, "instance": m.instance, "client": m.client_id, "host": m.host, "partitions": m.partitions }))
+        .collect();
+    let json = json!({
+        "group": group.group, "state": group.state, "protocol_type": group.protocol_type, "protocol": group.protocol,
+        "members": members, "offsets": json,
+    });
+    Ok(Shown { parts, json })
+}
+
+/// One offset that moves.
+struct Move {
+    from: Option<i64>,
+    to: GroupOffset,
+}
+
+impl Move {
+    fn row(&self) -> Vec<String> {
+        let from = self.from.map_or_else(|| "-".into(), |from| from.to_string());
+        vec![self.to.topic.clone(), self.to.partition.to_string(), from, self.to.offset.to_string()]
+    }
+}
+
+fn plan(client: &mut Client, reset: &Reset) -> Result<Vec<Move>, Refusal> {
+    if let Some(group) = client.describe_group(&reset.group)?
+        && !group.members.is_empty()
+    {
+        return Err(Refusal::new(
+            Exit::Refused,
+            format!("group {:?} has {} members; stop them first", reset.group, group.members.len()),
+        ));
+    }
+    let committed = client.group_offsets(&reset.group)?;
+    let mut wanted = reset.topic.clone();
+    if wanted.is_empty() {
+        for chunk in committed.chunk_by(|a, b| a.topic == b.topic) {
+            wanted.push((chunk[0].topic.clone(), chunk.iter().map(|offset| offset.partition).collect()));
+        }
+    }
+    if wanted.is_empty() {
+        return Err(Refusal::new(
+            Exit::Usage,
+            format!("group {:?} has no offsets; name what to set with --topic", reset.group),
+        ));
+    }
+    let mut moves = Vec::new();
+    for (topic, mut partitions) in wanted {
+        if partitions.is_empty() {
+            partitions = (0..).take(client.leaders(&topic)?.len()).collect();
+        }
+        let starts = client.offsets(&topic, &partitions, When::Start)?;
+        let ends = client.offsets(&topic, &partitions, When::End)?;
+        let at_time = match reset.to_time {
+            Some(time) => client.offsets(&topic, &partitions, When::Time(time))?,
+            None => Vec::new(),
+        };
+        for (at, &partition) in partitions.iter().enumerate() {
+            let found = committed.iter().find(|found| found.topic == topic && found.partition == partition);
+            let from = found.map(|found| found.offset);
+            let target = if reset.to_start {
+                starts[at]
+            } else if reset.to_end {
+                ends[at]
+            } else if let Some(offset) = reset.to_offset {
+                offset
+            } else if let Some(by) = reset.shift_by {
+                from.unwrap_or(starts[at]).saturating_add(by)
+            } else {
+                at_time[at]
+            };
+            // As Kafka's tool does: an offset that is not there becomes the nearest one that is.
+            let offset = target.clamp(starts[at], ends[at].max(starts[at]));
+            moves.push(Move { from, to: GroupOffset { topic: topic.clone(), partition, offset } });
+        }
+    }
+    Ok(moves)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_may_stand_behind_a_topic() {
+        assert_eq!(some_partitions("t"), Ok(("t".into(), vec![])));
+        assert_eq!(some_partitions("a.b:0,12"), Ok(("a.b".into(), vec![0, 12])));
+        assert!(some_partitions("t:x").is_err() && some_partitions("t:").is_err());
+    }
+}
