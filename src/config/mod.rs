@@ -294,7 +294,7 @@ pub fn load(
     let mut found = Found::default();
     let mut file = None;
     for (name, value) in environment {
-        let Some(rest) = name.strip_prefix(VARIABLE_PREFIX) else { continue };
+        let Some(rest) = name.strip_prefix(VARIABLE_PREFIX).filter(|rest| *rest != "BOOTSTRAP") else { continue };
         if rest == "CONFIG" {
             file = Some(PathBuf::from(value));
             continue;
@@ -604,6 +604,7 @@ fn unknown_kafka_key(keys: &[Key], name: &str, source: &Source) -> ConfigError {
     ConfigError::Unknown { name, source_, nearest }
 }
 
+/// `CORETIDE_BOOTSTRAP` is of the commands that talk to a broker, and nothing to the broker.
 const VARIABLE_PREFIX: &str = "CORETIDE_";
 const LISTENER: &str = "PLAINTEXT";
 const ONE_VALUE: &str = "a setting is text, a whole number, true or false";
@@ -658,6 +659,7 @@ mod tests {
             ("CORETIDE_DATA_DIR", "variable"),
             ("CORETIDE_JOURNAL_DIR", "variable"),
             ("CORETIDE_KAFKA_NUM_PARTITIONS", "4"),
+            ("CORETIDE_BOOTSTRAP", "elsewhere:9092"),
             ("CORETIDE_KAFKA_MAX_CONNECTIONS", "6"),
         ];
         let loaded =

@@ -1,0 +1,138 @@
+//! A day's work from the command line, against a broker process.
+
+#[path = "support/process.rs"]
+mod process;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use process::Process;
+use serde_json::Value;
+
+/// The command line of one broker.
+struct Shell(SocketAddr);
+
+impl Shell {
+    fn run(&self, line: &str, input: &str) -> Output {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_coretide"))
+            .args(line.split_whitespace())
+            .env("CORETIDE_BOOTSTRAP", self.0.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program's binary");
+        // A command that does not read its input may be gone before it is written.
+        let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
+        child.wait_with_output().expect("it ends")
+    }
+
+    /// What a command that must succeed prints.
+    fn text(&self, line: &str) -> String {
+        let output = self.run(line, "");
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    fn json(&self, line: &str) -> Value {
+        let text = self.text(&format!("{line} --json"));
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{line}: {error}: {text}"))
+    }
+
+    /// Exit code and words of a command that must fail.
+    fn refusal(&self, line: &str) -> (i32, String) {
+        let output = self.run(line, "");
+        (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+fn broker(name: &str) -> (Process, Shell) {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&directory);
+    let mut process = Process::start(&directory, &["--cores", "1", "--journal-size", "128MiB"]);
+    let shell = Shell(process.address());
+    (process, shell)
+}
+
+#[test]
+fn topics_and_their_settings_are_made_seen_changed_and_deleted() {
+    let (_process, shell) = broker("cli-topics");
+    assert_eq!(shell.json("cluster")["brokers"][0]["id"], 1);
+    assert_eq!(shell.text("topic create orders -p 3 -c retention.ms=1000"), "topic orders made\n");
+    assert_eq!(shell.text("topic create orders --if-not-exists"), "topic orders is there already\n");
+    let (code, words) = shell.refusal("topic create orders");
+    assert!(code == 31 && words.contains("TopicAlreadyExists"), "{code} {words}");
+    let listed = shell.text("topic list");
+    assert!(listed.lines().any(|line| line.starts_with("orders  3           1")), "{listed}");
+    shell.text("topic alter orders -p 4 -c max.message.bytes=2000 --unset retention.ms");
+    let described = shell.json("topic describe orders");
+    assert_eq!(described[0]["configs"], serde_json::json!({ "max.message.bytes": "2000" }));
+    assert_eq!(described[0]["partitions"].as_array().map(Vec::len), Some(4));
+    assert_eq!(described[0]["partitions"][3]["end"], 0);
+    shell.text("config set topic/orders segment.ms=60000");
+    let changed = shell.text("config describe topic/orders --changed");
+    assert!(
+        changed.contains("segment.ms") && changed.contains("60000") && !changed.contains("retention.ms"),
+        "{changed}"
+    );
+    shell.text("config unset topic/orders segment.ms");
+    let (code, words) = shell.refusal("config set topic/orders segment.ms=soon");
+    assert!(code == 31 && words.contains("InvalidConfig"), "{code} {words}");
+    assert!(!shell.json("config describe broker/1").as_array().expect("a list").is_empty());
+    let (code, words) = shell.refusal("topic delete nothing orders");
+    assert!(code == 31 && words.contains("nothing"), "the other one is deleted all the same: {words}");
+    assert_eq!(shell.json("topic list"), serde_json::json!([]));
+}
+
+#[test]
+fn records_are_sent_and_read_and_groups_are_moved() {
+    let (_process, shell) = broker("cli-records");
+    shell.text("topic create events -p 2");
+    let lines: String = (0..2500).map(|at| format!("k{}:value {at}\n", at % 7)).collect();
+    let sent = shell.run("produce events --key-separator : --compression lz4 --header from=test", &lines);
+    assert!(sent.status.success() && sent.stderr == b"2500 records acknowledged\n", "{sent:?}");
+    let mut read: Vec<String> =
+        shell.text("consume events --from start --exit-at-end").lines().map(str::to_owned).collect();
+    read.sort();
+    let mut expected: Vec<String> = (0..2500).map(|at| format!("value {at}")).collect();
+    expected.sort();
+    assert_eq!(read, expected);
+    let last = shell.text("consume events --from -1 --exit-at-end --json");
+    let last: Vec<Value> = last.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(last.len(), 2, "one of each partition");
+    assert_eq!(last[0]["headers"], serde_json::json!([{ "key": "from", "value": "test" }]));
+    assert_eq!(shell.text("consume events --from 0 -n 3").lines().count(), 3);
+
+    let (code, words) = shell.refusal("group reset readers --to-end");
+    assert!(code == 2 && words.contains("--topic"), "{words}");
+    let planned = shell.text("group reset readers --topic events --to-start");
+    assert!(planned.ends_with("nothing was changed; --execute does it\n"), "{planned}");
+    shell.text("group reset readers --topic events --to-start --execute");
+    let offsets = shell.json("group describe readers")["offsets"].clone();
+    let lag: i64 =
+        offsets.as_array().expect("a list").iter().map(|offset| offset["lag"].as_i64().expect("a lag")).sum();
+    assert_eq!(lag, 2500);
+    shell.text("group reset readers --shift-by 5 --execute");
+    let described = shell.text("group describe readers");
+    assert!(described.starts_with("group readers  Empty"), "{described}");
+    assert_eq!(shell.json("group list")[0]["group"], "readers");
+    shell.text("group delete readers");
+    assert_eq!(shell.json("group list"), serde_json::json!([]));
+    let (code, words) = shell.refusal("group describe readers");
+    assert!(code == 2 && words.contains("no group"), "{code} {words}");
+}
+
+#[test]
+fn what_cannot_be_says_what_to_do() {
+    let shell = Shell("127.0.0.1:1".parse().expect("an address"));
+    let (code, words) = shell.refusal("topic list --timeout 1");
+    assert!(
+        code == 30 && words.contains("no broker answers at 127.0.0.1:1") && words.contains("--bootstrap"),
+        "{words}"
+    );
+    assert_eq!(shell.refusal("topic alter t").0, 2, "nothing is to be changed");
+    assert_eq!(shell.refusal("group reset g").0, 2, "nobody said where to");
+    assert!(shell.text("completions bash").contains("coretide"));
+}
