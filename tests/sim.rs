@@ -79,7 +79,7 @@ fn no_story_breaks_a_rule() {
     );
     assert!(share(|story| story.recovered > 0) > 50, "most stories recover batches from a journal");
     assert!(share(|story| story.lost > 0) > 50, "most power cuts take something");
-    assert!(share(|story| story.retried > 0) > 50, "most producers attempt something again");
+    assert!(share(|story| story.retried > 0) > 40, "many producers attempt something again");
     assert!(share(|story| story.read > 10) > 50, "most readers see something");
     println!(
         "{} deletions, {} times a reader found its offset deleted, records expired in {} %",
