@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Options;
 use crate::cluster::Topic;
-use crate::cluster::topic_config::{TopicKey, Values};
+use crate::cluster::topic_config::{Look, TopicKey, Values};
 use crate::protocol::Str;
 
 /// A setting of the broker that keeps its Kafka name.
@@ -85,12 +85,19 @@ pub fn broker_synonyms(setting: &BrokerSetting) -> Vec<Synonym> {
 
 /// What a value looks like, with Kafka's numbers (`DescribeConfigsResponse.ConfigType`).
 pub fn kafka_type(values: Option<Values>) -> i8 {
+    const BOOLEAN: i8 = 1;
+    const STRING: i8 = 2;
+    const INT: i8 = 3;
+    const LONG: i8 = 5;
+    const DOUBLE: i8 = 6;
+    const LIST: i8 = 7;
     match values {
-        Some(Values::Bool) => 1,
-        Some(Values::Word(_)) | None => 2,
-        Some(Values::Int(..) | Values::IntOrNone(_) | Values::IntOrDefault(..)) => 3,
-        Some(Values::Long(..) | Values::LongOrNone(_)) => 5,
-        Some(Values::List(_)) => 7,
+        Some(Values::Bool | Values::Only(Look::Bool, _)) => BOOLEAN,
+        Some(Values::Word(_)) | None => STRING,
+        Some(Values::Int(..) | Values::IntOrNone(_) | Values::IntOrDefault(..) | Values::Only(Look::Int, _)) => INT,
+        Some(Values::Long(..) | Values::LongOrNone(_) | Values::Only(Look::Long, _)) => LONG,
+        Some(Values::Only(Look::Double, _)) => DOUBLE,
+        Some(Values::List(_)) => LIST,
     }
 }
 

@@ -733,7 +733,7 @@ mod tests {
         let with = |configs| CreateTopic { configs, ..topic("t", 1) };
         let null = with(vec![config("segment.ms", None)]);
         assert!(matches!(cluster.create(null), Err(CommandFault::Config(ConfigFault::Null { .. }))));
-        let unknown = with(vec![config("min.compaction.lag.ms", Some("1"))]);
+        let unknown = with(vec![config("local.retention.ms", Some("1"))]);
         assert!(matches!(cluster.create(unknown), Err(CommandFault::Config(ConfigFault::NotHonoured { .. }))));
         let kept = cluster
             .create(with(vec![config("segment.ms", Some("5")), config("segment.ms", Some(" 1000 "))]))
@@ -832,7 +832,7 @@ mod tests {
         assert_eq!(configs(&cluster), ["retention.ms=9", "segment.ms=5"]);
         cluster.run(&alter(false, &[("segment.ms", Delete, None), ("zstd", Delete, None)])).expect_err("unknown");
         cluster
-            .run(&alter(false, &[("segment.ms", Delete, None), ("min.compaction.lag.ms", Delete, None)]))
+            .run(&alter(false, &[("segment.ms", Delete, None), ("local.retention.ms", Delete, None)]))
             .expect("deleted");
         assert_eq!(configs(&cluster), ["retention.ms=9"]);
         cluster.run(&alter(false, &[("cleanup.policy", Append, Some("delete"))])).expect("there already");
@@ -845,7 +845,8 @@ mod tests {
             ("retention.ms", Set, None, "Null value"),
             ("retention.ms", Set, Some("-7"), "Invalid value -7"),
             ("retention.m", Set, Some("1"), "Did you mean retention.ms?"),
-            ("preallocate", Set, Some("true"), "not honoured"),
+            ("local.retention.ms", Set, Some("1"), "not honoured"),
+            ("preallocate", Set, Some("true"), "it must be 'false'"),
         ] {
             let fault = cluster.run(&alter(false, &[(name, operation, value)])).expect_err(name);
             assert!(matches!(fault, CommandFault::Config(_)) && fault.to_string().contains(says), "{fault}");

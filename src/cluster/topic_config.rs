@@ -234,8 +234,20 @@ pub enum Values {
     Bool,
     /// One of these words; the number is its place.
     Word(&'static [&'static str]),
+    /// This value alone.
+    Only(Look, &'static str),
     /// A list of these words with commas between, at least one and none twice; the number has a bit for each.
     List(&'static [&'static str]),
+}
+
+/// What a value looks like that is the only one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Look {
+    Bool,
+    Double,
+    Int,
+    Long,
 }
 
 impl Values {
@@ -259,6 +271,7 @@ impl Values {
                 ["false", "true"].iter().position(|word| value.eq_ignore_ascii_case(word)).map(|at| at as i64)
             }
             Self::Word(words) => words.iter().position(|word| *word == value).map(|at| at as i64),
+            Self::Only(_, only) => value.eq_ignore_ascii_case(only).then_some(0),
             Self::List(words) => value.split(',').try_fold(0, |bits, part| {
                 let at = words.iter().position(|word| *word == part.trim())?;
                 (bits & 1 << at == 0).then_some(bits | 1 << at)
@@ -277,7 +290,9 @@ impl Values {
             Self::LongOrNone(first) => format!("-1 for no limit, or a whole number of at least {first}"),
             Self::IntOrDefault(first, last) => format!("-1 for the default, or a whole number from {first} to {last}"),
             Self::Bool => "true or false".into(),
-            Self::Word([only]) | Self::List([only]) => format!("'{only}', the only value honoured by this version"),
+            Self::Only(_, only) | Self::Word(&[only]) | Self::List(&[only]) => {
+                format!("'{only}', the only value honoured by this version")
+            }
             Self::Word(words) => format!("one of '{}'", words.join("', '")),
             Self::List(words) => format!("a list of '{}', none of them twice", words.join("', '")),
         }
@@ -377,7 +392,7 @@ pub const KEYS: &[TopicKey] = &[
     TopicKey {
         name: "compression.lz4.level",
         broker_key: "compression.lz4.level",
-        values: Values::Int(9, 9),
+        values: Values::Only(Look::Int, "9"),
         default: "9",
         documentation: "How hard lz4 tries where the broker compresses. Always 9, which stands for the fast way, as in Kafka.",
         store: |_, _| {},
@@ -400,6 +415,14 @@ pub const KEYS: &[TopicKey] = &[
         default: "3",
         documentation: "How hard zstd tries where the broker compresses, that is with compression.type=zstd. The window is 2 MiB at most.",
         store: |overrides, value| overrides.zstd_level = Some(value as i32),
+    },
+    TopicKey {
+        name: "delete.retention.ms",
+        broker_key: "log.cleaner.delete.retention.ms",
+        values: Values::Only(Look::Long, "86400000"),
+        default: "86400000",
+        documentation: "Milliseconds that a tombstone stays in a compacted topic. There is no compaction yet, so another value is refused.",
+        store: |_, _| {},
     },
     TopicKey {
         name: "file.delete.delay.ms",
@@ -432,6 +455,14 @@ pub const KEYS: &[TopicKey] = &[
         default: "4096",
         documentation: "Bytes of batches between two entries of the offset index.",
         store: |overrides, value| overrides.index_interval_bytes = Some(value as i32),
+    },
+    TopicKey {
+        name: "max.compaction.lag.ms",
+        broker_key: "log.cleaner.max.compaction.lag.ms",
+        values: Values::Only(Look::Long, "9223372036854775807"),
+        default: "9223372036854775807",
+        documentation: "Milliseconds after which a record of a compacted topic is compacted at the latest. There is no compaction yet, so another value is refused.",
+        store: |_, _| {},
     },
     TopicKey {
         name: "max.message.bytes",
@@ -470,12 +501,36 @@ pub const KEYS: &[TopicKey] = &[
         },
     },
     TopicKey {
+        name: "min.cleanable.dirty.ratio",
+        broker_key: "log.cleaner.min.cleanable.ratio",
+        values: Values::Only(Look::Double, "0.5"),
+        default: "0.5",
+        documentation: "The part of a compacted topic's log that is not compacted before it is. There is no compaction yet, so another value is refused.",
+        store: |_, _| {},
+    },
+    TopicKey {
+        name: "min.compaction.lag.ms",
+        broker_key: "log.cleaner.min.compaction.lag.ms",
+        values: Values::Only(Look::Long, "0"),
+        default: "0",
+        documentation: "Milliseconds that a record of a compacted topic stays as it is. There is no compaction yet, so another value is refused.",
+        store: |_, _| {},
+    },
+    TopicKey {
         name: "min.insync.replicas",
         broker_key: "min.insync.replicas",
         values: Values::Int(1, i32::MAX),
         default: "1",
         documentation: "In-sync replicas that a produce with acks=all needs. With one node only 1 can be reached.",
         store: |overrides, value| overrides.min_insync_replicas = Some(value as i32),
+    },
+    TopicKey {
+        name: "preallocate",
+        broker_key: "log.preallocate",
+        values: Values::Only(Look::Bool, "false"),
+        default: "false",
+        documentation: "Whether a segment's file has its full size from the start. It grows in steps of up to 16 MiB.",
+        store: |_, _| {},
     },
     TopicKey {
         name: "retention.bytes",
@@ -525,6 +580,14 @@ pub const KEYS: &[TopicKey] = &[
         documentation: "Milliseconds after its first record at which a segment is followed by the next one, even if it is not full.",
         store: |overrides, value| overrides.segment_ms = Some(value),
     },
+    TopicKey {
+        name: "unclean.leader.election.enable",
+        broker_key: "unclean.leader.election.enable",
+        values: Values::Only(Look::Bool, "false"),
+        default: "false",
+        documentation: "Whether a replica that is not in sync may lead. There is one replica, and it is in sync.",
+        store: |_, _| {},
+    },
 ];
 
 /// Values of `compression.type`: as the producer sent it, then the codecs in the order of their numbers.
@@ -532,19 +595,13 @@ const CODEC_WORDS: &[&str] = &["producer", "uncompressed", "gzip", "snappy", "lz
 
 /// Kafka 4.3's topic configurations that are refused.
 const NOT_HONOURED: &[&str] = &[
-    "delete.retention.ms",
     "follower.replication.throttled.replicas",
     "leader.replication.throttled.replicas",
     "local.retention.bytes",
     "local.retention.ms",
-    "max.compaction.lag.ms",
-    "min.cleanable.dirty.ratio",
-    "min.compaction.lag.ms",
-    "preallocate",
     "remote.log.copy.disable",
     "remote.log.delete.on.disable",
     "remote.storage.enable",
-    "unclean.leader.election.enable",
 ];
 
 /// Characters of a client's text that a message repeats at most.
@@ -587,7 +644,7 @@ mod tests {
             ("compression.type", "none", "one of 'producer', 'uncompressed', 'gzip', 'snappy', 'lz4', 'zstd'."),
             ("compression.gzip.level", "0", "-1 for the default, or a whole number from 1 to 9."),
             ("compression.gzip.level", "10", "-1 for the default, or a whole number from 1 to 9."),
-            ("compression.lz4.level", "12", "a whole number from 9 to 9."),
+            ("compression.lz4.level", "12", "'9', the only value honoured by this version."),
             ("compression.zstd.level", "23", "a whole number from -131072 to 22."),
         ] {
             let fault = overrides.set(name, Some(value)).expect_err(name).to_string();
@@ -624,7 +681,9 @@ mod tests {
             "Unknown topic config name: segment.byte. Did you mean segment.bytes?"
         );
         assert_eq!(fault("zebra", Some("1")), "Unknown topic config name: zebra.");
-        assert!(fault("min.compaction.lag.ms", Some("1")).contains("not honoured by this version"));
+        assert!(fault("local.retention.ms", Some("1")).contains("not honoured by this version"));
+        let lag = fault("min.compaction.lag.ms", Some("1"));
+        assert!(lag.ends_with("it must be '0', the only value honoured by this version."), "{lag}");
         assert!(
             fault("retention.ms", Some("-2")).ends_with("it must be -1 for no limit, or a whole number of at least 0.")
         );

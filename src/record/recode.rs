@@ -6,6 +6,7 @@
 use super::batch::{self, BatchInfo, Codec, HEADER_BYTES};
 use super::check::{BatchFault, CheckedBatch};
 use super::compress::{Fold, Refolded, Scratch};
+use crate::base::limits::UNFOLD_CHUNK_BYTES;
 
 /// A batch on its way into another codec. The caller gives way to others between steps.
 #[derive(Debug)]
@@ -67,13 +68,10 @@ impl Recoder<'_> {
     }
 
     fn begin(&mut self) {
-        self.out.clear();
+        // Once, with room for the pieces in which it grows: growing by doubling would take three times as much for a moment.
+        let most = self.source.recoded_bytes_max(self.fold.codec).min(self.max_bytes);
+        self.out.reserve_exact(most + 2 * UNFOLD_CHUNK_BYTES);
         self.out.extend_from_slice(&self.source.bytes[..HEADER_BYTES]);
-        if self.fold.codec == Codec::None {
-            let bytes = self.source.unfolded_bytes.min(self.max_bytes);
-            self.out.reserve_exact(bytes);
-        }
-        self.done = 0;
         self.scratch.begin(self.source.info.codec);
         self.scratch.begin_fold(self.fold, self.source.unfolded_bytes, &mut self.out);
     }

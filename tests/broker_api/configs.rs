@@ -243,7 +243,8 @@ fn alterations_that_cannot_be_made_say_why() {
     let cases = [
         (topic, vec![change("retention.m", SET, Some("1"))], InvalidConfig, "Did you mean retention.ms?"),
         (topic, retention(SET, Some("-7")), InvalidConfig, "Invalid value -7"),
-        (topic, vec![change("preallocate", SET, Some("true"))], InvalidConfig, "not honoured"),
+        (topic, vec![change("preallocate", SET, Some("true"))], InvalidConfig, "the only value honoured"),
+        (topic, vec![change("local.retention.ms", SET, Some("1"))], InvalidConfig, "not honoured"),
         (topic, vec![change("cleanup.policy", SET, Some("compact"))], InvalidConfig, "it must be 'delete'"),
         (topic, vec![change("cleanup.policy", APPEND, Some("compact"))], InvalidConfig, "it must be 'delete'"),
         (topic, retention(APPEND, Some("1")), InvalidConfig, "its type is not LIST"),
