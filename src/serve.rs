@@ -27,7 +27,7 @@ pub fn run(loaded: &Loaded, signals: Signals, say: impl Fn(&str)) -> Result<(), 
     let settings = &loaded.settings;
     let cpus = cpus(settings)?;
     let mut options = options(settings, cpus.len())?;
-    options.broker.settings = loaded.kafka().map(broker_setting).collect();
+    options.broker.settings = loaded.kafka().map(broker_setting).chain(facts(settings, &options.layout)).collect();
     let host = look_at_host(settings, &options.layout, cpus.len())?;
     options.net.connections_max = host.connections.most(settings.kafka.max_connections, cpus.len());
     let cores = Cores { signals: Some(Arc::new(signals)), ..Cores::on(cpus.clone()) };
@@ -226,6 +226,42 @@ fn broker_setting((key, value, given): (Key, Option<&str>, bool)) -> broker::set
 
 fn millis(milliseconds: i64) -> Duration {
     Duration::from_millis(milliseconds.max(0) as u64)
+}
+
+/// What flags of our own say, under the names by which Kafka's tools know it.
+fn facts(settings: &Settings, layout: &Layout) -> Vec<broker::settings::BrokerSetting> {
+    let all =
+        |address: fn(&ListenerSettings) -> String| settings.listeners.iter().map(address).collect::<Vec<_>>().join(",");
+    let node = settings.node_id.0.to_string();
+    let values = [
+        (
+            "advertised.listeners",
+            all(|l| {
+                format!(
+                    "{}://{}:{}",
+                    l.name,
+                    l.advertised_host,
+                    if l.advertised_port == 0 { l.port } else { l.advertised_port }
+                )
+            }),
+            "Where clients are told to connect; --advertise.",
+        ),
+        ("broker.id", node.clone(), "The node's id; --node-id."),
+        ("listeners", all(|l| format!("{}://{}:{}", l.name, l.host, l.port)), "Where the broker listens; --listen."),
+        ("log.dirs", layout.data.display().to_string(), "The data directory; --data-dir."),
+        ("node.id", node, "The node's id; --node-id."),
+        ("process.roles", "broker,controller".to_owned(), "One node is both."),
+    ];
+    let setting = |(name, value, documentation): (_, String, _)| broker::settings::BrokerSetting {
+        name,
+        value: Some(value.into()),
+        default: None,
+        given: true,
+        values: None,
+        topic_config: None,
+        documentation,
+    };
+    values.into_iter().map(setting).collect()
 }
 
 /// What was set, or half of what the process may use.
