@@ -1,6 +1,6 @@
 //! The `coretide` program.
 
-use std::io::Write;
+use std::io::{BufReader, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         Action::Serve(flags) => start(&flags),
         Action::Settings => print(&settings_page()),
         Action::Completions { shell } => print(&completions(shell)),
-        Action::Tool(tool) => tools::run(&tool, &mut std::io::stdin().lock(), &mut std::io::stdout().lock()),
+        Action::Tool(tool) => tools::run(&tool, &mut BufReader::new(std::io::stdin()), &mut std::io::stdout().lock()),
     };
     let exit = match ended {
         Ok(()) => Exit::Done,

@@ -252,6 +252,10 @@ fn facts(settings: &Settings, layout: &Layout) -> Vec<broker::settings::BrokerSe
         ("node.id", node, "The node's id; --node-id."),
         ("process.roles", "broker,controller".to_owned(), "One node is both."),
     ];
+    // A port that the kernel is yet to choose is not known here.
+    let known = |(name, ..): &(&str, String, &str)| {
+        !name.ends_with("listeners") || settings.listeners.iter().all(|listener| listener.port != 0)
+    };
     let setting = |(name, value, documentation): (_, String, _)| broker::settings::BrokerSetting {
         name,
         value: Some(value.into()),
@@ -261,7 +265,7 @@ fn facts(settings: &Settings, layout: &Layout) -> Vec<broker::settings::BrokerSe
         topic_config: None,
         documentation,
     };
-    values.into_iter().map(setting).collect()
+    values.into_iter().filter(known).map(setting).collect()
 }
 
 /// What was set, or half of what the process may use.

@@ -6,7 +6,7 @@ mod process;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use process::Process;
 use serde_json::Value;
@@ -15,15 +15,19 @@ use serde_json::Value;
 struct Shell(SocketAddr);
 
 impl Shell {
-    fn run(&self, line: &str, input: &str) -> Output {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_coretide"))
+    fn start(&self, line: &str) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_coretide"))
             .args(line.split_whitespace())
             .env("CORETIDE_BOOTSTRAP", self.0.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the program's binary");
+            .expect("the program's binary")
+    }
+
+    fn run(&self, line: &str, input: &str) -> Output {
+        let mut child = self.start(line);
         // A command that does not read its input may be gone before it is written.
         let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
         child.wait_with_output().expect("it ends")
@@ -104,6 +108,16 @@ fn records_are_sent_and_read_and_groups_are_moved() {
     assert_eq!(last.len(), 2, "one of each partition");
     assert_eq!(last[0]["headers"], serde_json::json!([{ "key": "from", "value": "test" }]));
     assert_eq!(shell.text("consume events --from 0 -n 3").lines().count(), 3);
+
+    // A line goes out when it comes, not with the next one.
+    shell.text("topic create live");
+    let mut producer = shell.start("produce live");
+    let pipe = producer.stdin.as_mut().expect("piped");
+    pipe.write_all(b"alone\n").expect("it reads");
+    assert_eq!(shell.text("consume live --from start -n 1"), "alone\n");
+    let stamped = shell.json("consume live --from start -n 1")["timestamp"].as_i64();
+    assert!(stamped > Some(1_700_000_000_000), "{stamped:?}");
+    assert!(producer.wait_with_output().expect("it ends").status.success());
 
     let (code, words) = shell.refusal("group reset readers --to-end");
     assert!(code == 2 && words.contains("--topic"), "{words}");

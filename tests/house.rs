@@ -77,6 +77,7 @@ const DOOR_EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("base/map.rs", "hashbrown", "the one place that gives the map its seeds"),
     ("base/map.rs", "OnceLock", "the seeds of a process, drawn once before it has a map; a simulated node draws none"),
     ("client/connection.rs", "TcpStream", "the command line's client blocks, and runs on no core"),
+    ("cli/tools/records.rs", "SystemTime", "stamps records that a person sends"),
     ("main.rs", "std::fs", "reads the settings file before any core exists"),
     ("main.rs", "std::env", "settings from variables are read here and nowhere else"),
     ("main.rs", "std::process", "gives the exit code"),

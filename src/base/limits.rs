@@ -186,6 +186,8 @@ pub const MEMBER_BYTES_MAX: usize = 1 << 20;
 pub const OFFSETS_PER_GROUP_MAX: usize = PARTITIONS_MAX;
 /// Bytes of members and offsets that the coordinator of one partition of `__consumer_offsets` holds, by default.
 pub const COORDINATOR_BYTES_MAX: usize = 64 << 20;
+/// Bytes of the value of a configuration. The longest that makes sense is a list of words.
+pub const CONFIG_VALUE_BYTES_MAX: usize = 256;
 /// JoinGroup and SyncGroup requests that may wait for other members at the coordinators of one core. As many as half of its connections.
 pub const GROUP_REQUESTS_PARKED_PER_CORE_MAX: usize = CONNECTIONS_PER_CORE_MAX / 2;
 /// Appends of one coordinator that may wait for the disk.

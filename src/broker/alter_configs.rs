@@ -8,6 +8,7 @@ use super::describe_configs::{Kind, names_this_broker};
 use super::errors::Refusal;
 use super::throttle::throttle_ms;
 use super::{Broker, would_be};
+use crate::base::limits::CONFIG_VALUE_BYTES_MAX;
 use crate::base::{Map, Set};
 use crate::cluster::{AlterTopicConfigs, Command, CommandFault, ConfigChange, ConfigOperation};
 use crate::protocol::messages::alter_configs::{
@@ -164,8 +165,19 @@ impl Change {
             let why = format!("Unknown config operation {}", self.operation);
             Refusal::new(ErrorCode::InvalidRequest, why)
         })?;
+        check_value(self.value.as_deref())?;
         Ok(ConfigChange { name: self.name.into(), operation, value: self.value.map(Arc::from) })
     }
+}
+
+/// Values are parsed with their blanks and leading zeros, and kept as they were written: what is longer than any sound one would be kept, and described, too.
+pub(super) fn check_value(value: Option<&str>) -> Result<(), Refusal> {
+    let bytes = value.map_or(0, str::len);
+    if bytes <= CONFIG_VALUE_BYTES_MAX {
+        return Ok(());
+    }
+    let why = format!("A configuration value of {bytes} bytes; it may have {CONFIG_VALUE_BYTES_MAX}.");
+    Err(Refusal::new(ErrorCode::InvalidConfig, why))
 }
 
 fn has_duplicates(changes: &[Change]) -> bool {

@@ -225,7 +225,7 @@ pub static APIS: &[Api] = &[
         served: 1..=4,
         frame: FrameLimit::Small,
         needs: Needs::EachTopic(Operation::DescribeConfigs),
-        handler: |broker, context, body| Box::pin(answered(broker, context, body, describe_configs::handle)),
+        handler: |broker, context, body| Box::pin(answered_holding(broker, context, body, describe_configs::handle)),
     },
     Api {
         key: ApiKey::AlterConfigs,
@@ -249,7 +249,7 @@ pub static APIS: &[Api] = &[
         served: 1..=5,
         frame: FrameLimit::Small,
         needs: Needs::Cluster(Operation::Describe),
-        handler: |broker, context, body| Box::pin(answered(broker, context, body, describe_log_dirs::handle)),
+        handler: |broker, context, body| Box::pin(answered_charged(broker, context, body, describe_log_dirs::handle)),
     },
     Api {
         key: ApiKey::CreatePartitions,
@@ -333,7 +333,7 @@ pub static APIS: &[Api] = &[
         served: 0..=0,
         frame: FrameLimit::Small,
         needs: Needs::EachTopic(Operation::Read),
-        handler: |broker, context, body| Box::pin(answered(broker, context, body, describe_producers::handle)),
+        handler: |broker, context, body| Box::pin(answered_holding(broker, context, body, describe_producers::handle)),
     },
     Api {
         key: ApiKey::ListConfigResources,
@@ -341,7 +341,9 @@ pub static APIS: &[Api] = &[
         served: 0..=1,
         frame: FrameLimit::Small,
         needs: Needs::Cluster(Operation::DescribeConfigs),
-        handler: |broker, context, body| Box::pin(answered(broker, context, body, list_config_resources::handle)),
+        handler: |broker, context, body| {
+            Box::pin(answered_charged(broker, context, body, list_config_resources::handle))
+        },
     },
     Api {
         key: ApiKey::DescribeTopicPartitions,

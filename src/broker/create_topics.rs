@@ -1,5 +1,6 @@
 //! CreateTopics (key 19), and the topics that a Metadata request creates. The rules stand in `cluster`: one command per topic.
 
+use super::alter_configs::check_value;
 use super::authorize::{Operation, Resource, allowed};
 use super::context::RequestContext;
 use super::errors::Refusal;
@@ -96,6 +97,7 @@ async fn one(
     if !cluster && !allowed(context, Operation::Create, Resource::Topic(&asked.name)) {
         return Err(ErrorCode::TopicAuthorizationFailed.into());
     }
+    asked.configs.iter().try_for_each(|config| check_value(config.value.as_deref()))?;
     let create = CreateTopic {
         name: asked.name.clone().into(),
         topic_id: new_topic_id(broker),

@@ -2,6 +2,7 @@
 
 use super::authorize::{Operation, Resource, allowed};
 use super::context::RequestContext;
+use super::dispatch::Held;
 use super::errors::Refusal;
 use super::settings::{self, BrokerSetting, Source, Synonym};
 use super::throttle::throttle_ms;
@@ -74,18 +75,19 @@ pub async fn handle(
     broker: &Broker,
     context: &RequestContext,
     request: DescribeConfigsRequest,
-) -> DescribeConfigsResponse {
+) -> (DescribeConfigsResponse, Option<Held>) {
     let throttle_time_ms = throttle_ms(context, context.request_bytes);
     let unknown = request.resources.iter().find(|resource| Kind::from_number(resource.resource_type).is_none());
     if let Some(unknown) = unknown {
         // As in Kafka, one of them is enough for all.
         let why = format!("Unexpected resource type {}.", unknown.resource_type);
         let refused = |resource| refused(resource, Refusal::new(ErrorCode::InvalidRequest, why.clone()));
-        return DescribeConfigsResponse { throttle_time_ms, results: request.resources.iter().map(refused).collect() };
+        let results = request.resources.iter().map(refused).collect();
+        return (DescribeConfigsResponse { throttle_time_ms, results }, None);
     }
-    let mut _place = None;
+    let mut place_of_large = None;
     if !context.is_large() && request.resources.len() > RESOURCES_LARGE {
-        _place = Some(broker.large_requests.take(1, 1).await);
+        place_of_large = Some(broker.large_requests.take(1, 1).await);
     }
     let asks = Asks {
         options: broker.options(),
@@ -119,7 +121,19 @@ pub async fn handle(
             Err(refusal) => refused(resource, refusal),
         });
     }
-    DescribeConfigsResponse { throttle_time_ms, results }
+    // In the order of fetches, who wait for memory without such a place.
+    drop(place_of_large);
+    let bytes = results.iter().flat_map(|result| &result.configs).map(bytes_of).sum();
+    let held = broker.hold_answer(bytes).await;
+    (DescribeConfigsResponse { throttle_time_ms, results }, held)
+}
+
+/// About what a setting takes up in an answer.
+fn bytes_of(config: &DescribeConfigsResourceResult) -> usize {
+    let text = |text: &Option<Str>| text.as_deref().map_or(0, str::len);
+    let synonym = |synonym: &DescribeConfigsSynonym| 8 + synonym.name.len() + text(&synonym.value);
+    let synonyms: usize = config.synonyms.iter().map(synonym).sum();
+    16 + config.name.len() + text(&config.value) + text(&config.documentation) + synonyms
 }
 
 fn too_many() -> Refusal {
@@ -151,7 +165,8 @@ impl Asks<'_> {
         context: &RequestContext,
         resource: &DescribeConfigsResource,
     ) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
-        let keys = resource.configuration_keys.as_deref();
+        // No keys at all are all keys, as in Kafka.
+        let keys = resource.configuration_keys.as_deref().filter(|keys| !keys.is_empty());
         let wanted = |name: &str| keys.is_none_or(|keys| keys.iter().any(|key| key.as_str() == name));
         let kind = Kind::from_number(resource.resource_type).expect("all kinds were looked at");
         if let Some(refusal) = kind.unserved() {

@@ -2,6 +2,7 @@
 
 use super::authorize::{Operation, Resource, allowed};
 use super::context::RequestContext;
+use super::dispatch::Held;
 use super::errors::{self, Refusal};
 use super::throttle::throttle_ms;
 use super::{Broker, find_partition};
@@ -18,11 +19,11 @@ pub async fn handle(
     broker: &Broker,
     context: &RequestContext,
     request: DescribeProducersRequest,
-) -> DescribeProducersResponse {
+) -> (DescribeProducersResponse, Option<Held>) {
     let partitions: usize = request.topics.iter().map(|topic| topic.partition_indexes.len()).sum();
-    let mut _place = None;
+    let mut place_of_large = None;
     if !context.is_large() && partitions > RESOURCES_LARGE {
-        _place = Some(broker.large_requests.take(1, 1).await);
+        place_of_large = Some(broker.large_requests.take(1, 1).await);
     }
     let mut named: Set<(&Str, i32)> = Set::default();
     let mut left = PRODUCERS_DESCRIBED_MAX;
@@ -43,8 +44,13 @@ pub async fn handle(
         }
         topics.push(TopicResponse { name: topic.name.clone(), partitions });
     }
-    DescribeProducersResponse { throttle_time_ms: throttle_ms(context, context.request_bytes), topics }
+    drop(place_of_large);
+    let held = broker.hold_answer((PRODUCERS_DESCRIBED_MAX - left) * PRODUCER_BYTES).await;
+    (DescribeProducersResponse { throttle_time_ms: throttle_ms(context, context.request_bytes), topics }, held)
 }
+
+/// What a producer takes up in an answer.
+const PRODUCER_BYTES: usize = 40;
 
 fn too_many() -> Refusal {
     let why = format!("The answer would have more than {PRODUCERS_DESCRIBED_MAX} producers; ask for fewer partitions.");

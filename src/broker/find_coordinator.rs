@@ -19,14 +19,18 @@ pub async fn handle(
     request: FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {
     let throttle_time_ms = throttle_ms(context, context.request_bytes);
+    let mut no_topic = None;
     if context.version >= BATCHED_FROM {
         let mut coordinators = Vec::with_capacity(request.coordinator_keys.len());
-        for key in request.coordinator_keys {
-            coordinators.push(one(broker, context, request.key_type, key).await);
+        for (place, key) in request.coordinator_keys.into_iter().enumerate() {
+            if place % KEYS_PER_STEP == KEYS_PER_STEP - 1 {
+                broker.shard().io().yield_now().await;
+            }
+            coordinators.push(one(broker, context, request.key_type, key, &mut no_topic).await);
         }
         return FindCoordinatorResponse { throttle_time_ms, coordinators, ..Default::default() };
     }
-    let found = one(broker, context, request.key_type, request.key).await;
+    let found = one(broker, context, request.key_type, request.key, &mut no_topic).await;
     FindCoordinatorResponse {
         throttle_time_ms,
         error_code: found.error_code,
@@ -38,8 +42,14 @@ pub async fn handle(
     }
 }
 
-async fn one(broker: &Broker, context: &RequestContext, key_type: i8, key: Str) -> Coordinator {
-    match find(broker, context, key_type, &key).await {
+async fn one(
+    broker: &Broker,
+    context: &RequestContext,
+    key_type: i8,
+    key: Str,
+    no_topic: &mut Option<Refusal>,
+) -> Coordinator {
+    match find(broker, context, key_type, &key, no_topic).await {
         Ok((node_id, host, port)) => {
             Coordinator { key, node_id, host, port, error_code: ErrorCode::None.code(), error_message: None }
         }
@@ -54,8 +64,14 @@ async fn one(broker: &Broker, context: &RequestContext, key_type: i8, key: Str) 
     }
 }
 
-/// The coordinator's node, host and port.
-async fn find(broker: &Broker, context: &RequestContext, key_type: i8, key: &Str) -> Result<(i32, Str, i32), Refusal> {
+/// The coordinator's node, host and port. `no_topic`: why the topic of the groups could not be made for an earlier key; it is not tried again for each.
+async fn find(
+    broker: &Broker,
+    context: &RequestContext,
+    key_type: i8,
+    key: &Str,
+    no_topic: &mut Option<Refusal>,
+) -> Result<(i32, Str, i32), Refusal> {
     match key_type {
         GROUP => {}
         // Final for clients: with an answer that one may try again, they would ask for ever.
@@ -76,7 +92,10 @@ async fn find(broker: &Broker, context: &RequestContext, key_type: i8, key: &Str
         return Err(ErrorCode::GroupAuthorizationFailed.into());
     }
     if broker.shard().image().topic(GROUPS_TOPIC).is_none() {
-        make_groups_topic(broker).await?;
+        if let Some(refusal) = no_topic {
+            return Err(refusal.clone());
+        }
+        make_groups_topic(broker).await.inspect_err(|refusal| *no_topic = Some(refusal.clone()))?;
     }
     let image = broker.shard().image();
     let not_there = || Refusal::new(ErrorCode::CoordinatorNotAvailable, "The topic of the groups is not there.");
@@ -124,6 +143,8 @@ async fn make_groups_topic(broker: &Broker) -> Result<(), Refusal> {
     }
 }
 
+/// Keys that are looked up before others have their turn.
+const KEYS_PER_STEP: usize = 1000;
 /// The first version in which there may be many keys.
 const BATCHED_FROM: i16 = 4;
 const GROUP: i8 = 0;

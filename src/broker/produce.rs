@@ -276,6 +276,12 @@ impl Plan {
                                 drop(scratch.take());
                                 hand_over(broker, &mut self.slots, std::mem::take(&mut batches)).await;
                                 recoding = Recoding::default();
+                            }
+                            if !recoding.has_share() {
+                                drop(scratch.take());
+                                recoding.take_share(broker).await;
+                            }
+                            if scratch.is_none() {
                                 scratch = Some(broker.shard.scratch().await);
                             }
                             let lent = scratch.as_deref_mut().unwrap_or(&mut no_scratch);

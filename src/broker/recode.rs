@@ -35,7 +35,18 @@ impl Recoding {
         self.bytes == 0 || self.bytes + most <= RECODED_BYTES_PER_REQUEST_MAX
     }
 
-    /// Puts a batch into another codec.
+    /// Whether the request has its share of the memory.
+    pub(super) fn has_share(&self) -> bool {
+        self.share.is_some()
+    }
+
+    /// Waits for the request's share.
+    pub(super) async fn take_share(&mut self, broker: &Broker) {
+        let all = RECODED_BYTES_PER_REQUEST_MAX;
+        self.share = Some(broker.recode_memory.take(all, all).await);
+    }
+
+    /// Puts a batch into another codec, within the share that was taken.
     pub(super) async fn recode(
         &mut self,
         broker: &Broker,
@@ -44,10 +55,6 @@ impl Recoding {
         max_bytes: usize,
         scratch: &mut Scratch,
     ) -> Result<CheckedBatch, Refusal> {
-        if self.share.is_none() {
-            let all = RECODED_BYTES_PER_REQUEST_MAX;
-            self.share = Some(broker.recode_memory.take(all, all).await);
-        }
         let mut recoder = batch.recoder(fold, max_bytes, scratch);
         loop {
             match recoder.step(RECODE_STEP_BYTES)? {

@@ -5,7 +5,7 @@ mod records; // coretide produce, coretide consume
 mod settings; // coretide config, coretide cluster
 mod topics; // coretide topic
 
-use std::io::{BufRead, Write};
+use std::io::{BufReader, Read, Write};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -79,7 +79,7 @@ impl From<ClientError> for Refusal {
 }
 
 /// Carries out a command.
-pub fn run(tool: &Tool, input: &mut dyn BufRead, out: &mut dyn Write) -> Result<(), Refusal> {
+pub fn run(tool: &Tool, input: &mut BufReader<impl Read>, out: &mut dyn Write) -> Result<(), Refusal> {
     let done = match tool {
         Tool::Topic(topic) => topics::run(topic, out),
         Tool::Group(group) => groups::run(group, out),

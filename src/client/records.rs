@@ -8,7 +8,7 @@ use crate::protocol::messages::fetch::{FetchPartition, FetchTopic};
 use crate::protocol::messages::produce::{PartitionProduceData, TopicProduceData};
 use crate::protocol::messages::{FetchRequest, ProduceRequest};
 use crate::record::compress::decompress_bounded;
-use crate::record::{self, Builder, Codec, Header, NewRecord, Scratch};
+use crate::record::{self, Builder, Codec, Header, NewRecord, Scratch, TimestampType};
 
 /// Bytes that a batch of one fetch unfolds to at most.
 const UNFOLDED_BYTES_MAX: usize = 256 << 20;
@@ -85,7 +85,7 @@ impl Client {
         Ok(answered.base_offset)
     }
 
-    /// Reads what is there from these offsets on, at one broker per call's partition; waits up to `wait` if there is nothing.
+    /// Reads what is there from these offsets on, transactions that are open or aborted included; waits up to `wait` if there is nothing.
     pub fn fetch(&mut self, topic: &str, from: &[(i32, i64)], wait: Duration) -> Result<Vec<Fetched>> {
         let mut shares: Vec<(String, Vec<(i32, i64)>)> = Vec::new();
         for &(partition, offset) in from {
@@ -109,7 +109,6 @@ impl Client {
                 max_wait_ms: i32::try_from(wait.as_millis()).unwrap_or(i32::MAX),
                 min_bytes: 1,
                 max_bytes: FETCH_BYTES,
-                isolation_level: 1,
                 topics: vec![FetchTopic {
                     topic: topic.into(),
                     partitions: partitions.collect(),
@@ -164,7 +163,12 @@ fn unfold(bytes: &[u8], from: i64) -> std::result::Result<(Vec<FetchedRecord>, i
                 .map(|(key, value)| (String::from_utf8_lossy(key).into_owned(), value.map(<[u8]>::to_vec)));
             records.push(FetchedRecord {
                 offset,
-                timestamp: batch.header().base_timestamp.get().saturating_add(found.timestamp_delta),
+                timestamp: match batch.header().timestamp_type() {
+                    TimestampType::LogAppendTime => batch.header().max_timestamp.get(),
+                    TimestampType::CreateTime => {
+                        batch.header().base_timestamp.get().saturating_add(found.timestamp_delta)
+                    }
+                },
                 key: found.key.map(<[u8]>::to_vec),
                 value: found.value.map(<[u8]>::to_vec),
                 headers: headers.collect(),

@@ -378,7 +378,7 @@ impl Groups {
     }
 
     /// Why a command cannot be given to its coordinator now.
-    fn refusal(&self, log: LogId, parks: bool) -> Option<GroupError> {
+    fn refusal(&self, log: LogId, joins: bool) -> Option<GroupError> {
         if self.closed {
             return Some(GroupError::NotCoordinator);
         }
@@ -387,7 +387,7 @@ impl Groups {
             Some(Stage::Loading(_)) => Some(GroupError::CoordinatorLoadInProgress),
             Some(Stage::Failed) => Some(GroupError::CoordinatorNotAvailable),
             Some(Stage::Ready(_)) => {
-                let full = parks && self.parked >= GROUP_REQUESTS_PARKED_PER_CORE_MAX;
+                let full = joins && self.parked >= GROUP_REQUESTS_PARKED_PER_CORE_MAX;
                 full.then_some(GroupError::CoordinatorNotAvailable)
             }
         }
@@ -397,7 +397,9 @@ impl Groups {
 impl State {
     fn group_command(&mut self, asker: Asker, log: LogId, command: GroupCommand, now: Now) {
         let parks = parks(&command);
-        if let Some(error) = self.groups.refusal(log, parks) {
+        // Who joined may sync: rebalances under way can end, and there are no more of those than joined.
+        let joins = matches!(command, GroupCommand::JoinGroup(_));
+        if let Some(error) = self.groups.refusal(log, joins) {
             return self.tell(asker, command.refused(error));
         }
         self.groups.tokens_given += 1;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use coretide::protocol::messages::alter_configs::{AlterConfigsResource, AlterableConfig};
+use coretide::protocol::messages::create_topics;
 use coretide::protocol::messages::describe_configs::{
     DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResult,
 };
@@ -104,8 +105,9 @@ fn every_key_of_a_topic_is_described_in_every_version() {
     }
     let some = &describe(&mut wire, 4, &[(TOPIC, "c-described", Some(&["retention.ms", "no.such"]))])[0];
     assert_eq!((some.error_code, some.configs.len()), (0, 1));
-    let none = &describe(&mut wire, 4, &[(TOPIC, "c-described", Some(&[]))])[0];
-    assert_eq!((none.error_code, none.configs.len()), (0, 0));
+    // No keys are all keys, as in Kafka.
+    let all = &describe(&mut wire, 4, &[(TOPIC, "c-described", Some(&[]))])[0];
+    assert_eq!((all.error_code, all.configs.len()), (0, keys.len()));
 }
 
 #[test]
@@ -142,6 +144,30 @@ fn resources_that_cannot_be_described_say_why() {
     assert_eq!(codes(describe(&mut wire, 4, &asked)), [InvalidRequest; 2]);
 }
 
+/// Blanks around a value and zeros in front of it are taken, and were kept: a topic's settings in 850 KB, and every description of them as long.
+#[test]
+fn a_value_is_no_longer_than_it_may_be() {
+    let mut wire = connect();
+    wire.create("c-long", 1, &[]);
+    let long = format!("{:>300}", 7);
+    let refused = (ErrorCode::InvalidConfig.code(), "A configuration value of 300 bytes; it may have 256.".to_owned());
+    let resource = (TOPIC, "c-long", vec![change("retention.ms", SET, Some(&long))]);
+    assert_eq!(alter(&mut wire, 1, vec![resource], false), [refused.clone()]);
+    let config = create_topics::CreatableTopicConfig { name: "retention.ms".into(), value: Some((&long).into()) };
+    let topic = create_topics::CreatableTopic {
+        name: "c-longer".into(),
+        num_partitions: 1,
+        replication_factor: 1,
+        configs: vec![config],
+        ..Default::default()
+    };
+    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 5000, validate_only: false };
+    let response: CreateTopicsResponse = wire.call(ApiKey::CreateTopics, 7, &request);
+    let topic = &response.topics[0];
+    let message = topic.error_message.as_ref().map(ToString::to_string).unwrap_or_default();
+    assert_eq!((topic.error_code, message), refused);
+}
+
 /// 64 KiB name thousands of topics, and each is answered with some kilobytes.
 #[test]
 fn an_answer_has_a_bounded_number_of_settings() {
@@ -169,13 +195,15 @@ fn the_settings_of_the_broker_are_described_with_where_they_come_from() {
     let mut wire = Wire::connect(broker.address());
     wire.create("described", 1, &[]);
     let result = &describe(&mut wire, 4, &[(BROKER, "1", None)])[0];
-    assert_eq!((result.error_code, result.configs.len()), (0, coretide::config::keys::keys().len()));
+    // Beside the settings, what it is and where its data is. (And where it listens, if that was said.)
+    assert_eq!((result.error_code, result.configs.len()), (0, coretide::config::keys::keys().len() + 4));
     let found = |name: &str| {
         let config = one(result, name);
         assert!(config.read_only && config.documentation.is_some());
         (config.value.as_ref().map(|value| value.to_string()), config.config_source, config.config_type)
     };
     assert_eq!(found("num.partitions"), (Some("3".into()), 4, 3));
+    assert_eq!(found("node.id"), (Some("1".into()), 4, 2));
     assert_eq!(found("log.retention.minutes"), (Some("5".into()), 4, 3));
     assert_eq!(found("log.retention.ms"), (None, 5, 5));
     assert_eq!(found("auto.create.topics.enable"), (Some("true".into()), 5, 1));

@@ -148,6 +148,14 @@ impl Wire {
         message
     }
 
+    /// Whether an answer has come, without waiting for it.
+    pub fn has_answer(&self) -> bool {
+        self.stream.set_nonblocking(true).expect("a TCP socket");
+        let came = self.stream.peek(&mut [0]).is_ok();
+        self.stream.set_nonblocking(false).expect("a TCP socket");
+        came
+    }
+
     /// The next answer and the number of the request that it belongs to.
     pub fn numbered<A: Message>(&mut self, api: ApiKey, version: i16) -> (i32, A) {
         let frame = self.frame().unwrap_or_else(|error| panic!("no answer to {api} version {version}: {error}"));

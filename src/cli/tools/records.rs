@@ -1,7 +1,7 @@
 //! `coretide produce` and `coretide consume`.
 
-use std::io::{BufRead, Write};
-use std::time::Duration;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -100,7 +100,7 @@ fn place(text: &str) -> Result<Place, String> {
 }
 
 /// Sends lines. What stands ready on the input goes out as one batch per partition; a lone line goes out at once.
-pub(super) fn produce(produce: &Produce, input: &mut dyn BufRead, out: &mut dyn Write) -> Result<(), Refusal> {
+pub(super) fn produce(produce: &Produce, input: &mut BufReader<impl Read>, out: &mut dyn Write) -> Result<(), Refusal> {
     let mut client = produce.to.connect()?;
     let partitions = client.leaders(&produce.topic)?.len();
     if partitions == 0 {
@@ -128,9 +128,10 @@ pub(super) fn produce(produce: &Produce, input: &mut dyn BufRead, out: &mut dyn 
             })?;
             records += 1;
             bytes += line.len();
-            batches[partition].push(ToSend { timestamp: -1, key, value: Some(value), headers: headers.clone() });
+            batches[partition].push(ToSend { timestamp: now(), key, value: Some(value), headers: headers.clone() });
         }
-        let more = read > 0 && input.fill_buf().is_ok_and(|ready| ready.contains(&b'\n'));
+        // Only what is there already: asking for more would wait for it.
+        let more = read > 0 && input.buffer().contains(&b'\n');
         if more && records < BATCH_RECORDS_MAX && bytes < BATCH_BYTES_MAX {
             continue;
         }
@@ -150,6 +151,12 @@ pub(super) fn produce(produce: &Produce, input: &mut dyn BufRead, out: &mut dyn 
         eprintln!("{sent} records acknowledged");
     }
     Ok(())
+}
+
+/// Milliseconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn send(
