@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::limits::{
-    CONNECTIONS_MIN, CONNECTIONS_PER_CORE_MAX, DESCRIPTORS_RESERVED_PER_CORE, JOURNAL_FILE_BYTES,
-    SEGMENT_FILES_OPEN_MAX,
+    ADMIN_CONNECTIONS_MAX, CONNECTIONS_MIN, CONNECTIONS_PER_CORE_MAX, DESCRIPTORS_RESERVED_PER_CORE,
+    JOURNAL_FILE_BYTES, SEGMENT_FILES_OPEN_MAX,
 };
 use crate::broker;
 use crate::cli::{Exit, Refusal};
@@ -96,7 +96,8 @@ impl ConnectionRoom {
 fn look_at_host(settings: &Settings, layout: &Layout, cores: usize) -> Result<Host, Refusal> {
     let fault = |refused: HostRefusal| Refusal::new(exit_of_host(&refused), refused.to_string());
     let limits = host::check(cores).map_err(fault)?;
-    let connections = ConnectionRoom::new(limits.open_files, settings.journal_bytes, cores)?;
+    let admin = if settings.admin.is_some() { ADMIN_DESCRIPTORS } else { 0 };
+    let connections = ConnectionRoom::new(limits.open_files.saturating_sub(admin), settings.journal_bytes, cores)?;
     // Not `layout.journals`: that it is there tells a used data directory from a new one.
     let journals = settings.journal_dir.as_ref().unwrap_or(&layout.data);
     host::make_directory(&layout.data).map_err(fault)?;
@@ -129,6 +130,9 @@ fn look_at_host(settings: &Settings, layout: &Layout, cores: usize) -> Result<Ho
 /// Drained journal that a core keeps for consumers at the tail. More would only be read by consumers that lag, and costs page faults until it
 /// is full.
 const TAIL_CACHE_BYTES_MAX: usize = 128 << 20;
+
+/// Descriptors of the control thread: its connections, and a few for itself.
+const ADMIN_DESCRIPTORS: u64 = ADMIN_CONNECTIONS_MAX as u64 + 8;
 
 /// Bytes that a new data directory needs beside its journals.
 const DISK_BESIDE_JOURNAL: u64 = 64 << 20;

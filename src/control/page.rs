@@ -226,3 +226,45 @@ impl Lags {
         Self { series: committed().take(LAG_SERIES_MAX).filter_map(lag).collect() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cores::{Question, cores};
+    use super::*;
+
+    /// Core 0 is starting, core 1 hangs, core 2 has ended.
+    #[test]
+    fn a_core_that_does_not_answer_is_named_and_left_out() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let (cores, mut ends) = cores(3);
+        drop(ends.pop());
+        let _hangs = ends.pop();
+        let mut starting = ends.pop().expect("three were made");
+        let answering = async move {
+            while let Some(Question { reply, .. }) = starting.recv().await {
+                let _ = reply.try_send((0, Told::Snapshot(None)));
+            }
+        };
+        let page = runtime.block_on(async {
+            tokio::task::LocalSet::new()
+                .run_until(async {
+                    tokio::task::spawn_local(answering);
+                    page(&cores).await
+                })
+                .await
+        });
+        for (core, unresponsive) in [(0, 0), (1, 1), (2, 1)] {
+            let line = format!("coretide_core_unresponsive{{core=\"{core}\"}} {unresponsive}");
+            assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");
+        }
+        assert!(!page.contains("coretide_partitions{"), "{page}");
+        // Every line is a comment or a series, and no family stands twice.
+        let families: Vec<&str> = page.lines().filter(|line| line.starts_with("# TYPE")).collect();
+        let mut once = families.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(once.len(), families.len());
+        assert!(page.lines().all(|line| line.starts_with("# ")
+            || line.rsplit_once(' ').is_some_and(|(_, value)| value.parse::<f64>().is_ok())));
+    }
+}

@@ -7,7 +7,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use hyper::header::{ALLOW, CONTENT_TYPE};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -92,7 +92,7 @@ impl Desk {
     async fn answer<B>(&self, request: &Request<B>) -> Response<String> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
-            response.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
         match request.uri().path() {
@@ -102,7 +102,7 @@ impl Desk {
                 false => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready: the broker starts or stops\n"),
             },
             "/metrics" => match self.begin_scrape() {
-                Some(_scrape) => plain(StatusCode::OK, page::page(&self.cores).await),
+                Some(_scrape) => typed(StatusCode::OK, text::CONTENT_TYPE, page::page(&self.cores).await),
                 None => plain(StatusCode::SERVICE_UNAVAILABLE, "other scrapes are under way; try again\n"),
             },
             _ => plain(StatusCode::NOT_FOUND, "there are /metrics, /live and /ready\n"),
@@ -127,10 +127,14 @@ impl Drop for Scrape<'_> {
     }
 }
 
-fn plain(status: StatusCode, body: impl Into<String>) -> Response<String> {
-    let mut response = Response::new(body.into());
+fn plain(status: StatusCode, sentence: &str) -> Response<String> {
+    typed(status, "text/plain; charset=utf-8", sentence.into())
+}
+
+fn typed(status: StatusCode, content_type: &'static str, body: String) -> Response<String> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(text::CONTENT_TYPE));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 

@@ -57,19 +57,19 @@ impl Coordinator {
         census
     }
 
-    /// Shows what was committed and is durable, until `show` gives `false`.
-    pub fn committed_places(&self, mut show: impl FnMut(CommittedPlace) -> bool) {
-        for (group, offsets) in self.offsets.groups() {
-            for topic in offsets.topics(View::Committed) {
-                for (partition, committed) in offsets.topic(View::Committed, topic) {
-                    let (topic_id, offset) = (committed.topic_id, committed.offset);
-                    let place =
-                        CommittedPlace { group: group.clone(), topic: topic.clone(), topic_id, partition, offset };
-                    if !show(place) {
-                        return;
-                    }
-                }
-            }
-        }
+    /// What was committed and is durable, group by group and topic by topic.
+    pub fn committed_places(&self) -> impl Iterator<Item = CommittedPlace> {
+        let topics = self.offsets.groups().flat_map(|(group, offsets)| {
+            offsets.topics(View::Committed).map(move |topic| (group, topic, offsets.topic(View::Committed, topic)))
+        });
+        topics.flat_map(|(group, topic, committed)| {
+            committed.map(move |(partition, committed)| CommittedPlace {
+                group: group.clone(),
+                topic: topic.clone(),
+                topic_id: committed.topic_id,
+                partition,
+                offset: committed.offset,
+            })
+        })
     }
 }

@@ -324,19 +324,20 @@ impl Groups {
             census.not_loaded += u64::from(self.has(log));
             return;
         };
-        let counted = coordinator.census();
-        census.counts.merge(&counted);
-        let before = census.offsets.len();
-        coordinator.committed_places(|place| {
-            let topic = image.topic(&place.topic);
-            let same = |topic: &&Arc<Topic>| place.topic_id == TopicId::ZERO || place.topic_id == topic.id;
-            let partition = topic.filter(same).and_then(|topic| topic.partition(place.partition));
-            if let Some(partition) = partition.filter(|_| place.group.len() <= LABEL_BYTES_MAX) {
-                let log = (partition.log_id, placement(partition.log_id, cores));
-                census.offsets.push(GroupOffset { place, log });
+        census.counts.merge(&coordinator.census());
+        // Offsets of topics that are gone take no room, but a look.
+        let looks = coordinator.committed_places().filter(|place| place.group.len() <= LABEL_BYTES_MAX).take(2 * room);
+        let mut topic: Option<(Str, Option<&Arc<Topic>>)> = None;
+        let shown = looks.filter_map(|place| {
+            if topic.as_ref().is_none_or(|(name, _)| *name != place.topic) {
+                topic = Some((place.topic.clone(), image.topic(&place.topic)));
             }
-            census.offsets.len() - before < room
+            let known = topic.as_ref().and_then(|(_, topic)| *topic);
+            let same = known.filter(|known| place.topic_id == TopicId::ZERO || place.topic_id == known.id);
+            let log = same?.partition(place.partition)?.log_id;
+            Some(GroupOffset { place, log: (log, placement(log, cores)) })
         });
+        census.offsets.extend(shown.take(room));
     }
 
     /// Takes no more commands.

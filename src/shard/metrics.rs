@@ -22,7 +22,7 @@ pub struct Counts {
     pub drains: u64,
     /// Bytes of batches written into segments.
     pub drained_bytes: u64,
-    /// Segments that left their logs, by retention, DeleteRecords or with their topics' newer ones.
+    /// Segments that left their logs, by retention or DeleteRecords.
     pub segments_removed: u64,
 }
 
@@ -98,7 +98,7 @@ impl Shard {
         }
         for log in self.with(|state| state.groups.logs()) {
             self.with(|state| {
-                let room = LAG_SERIES_MAX - metrics.groups.offsets.len();
+                let room = LAG_SERIES_MAX.saturating_sub(metrics.groups.offsets.len());
                 state.groups.look_at(log, &state.image, state.mesh.cores(), room, &mut metrics.groups);
             });
             self.io().yield_now().await;
