@@ -59,6 +59,10 @@ pub struct ServeFlags {
     #[arg(long, value_name = "[NAME=]HOST:PORT", help_heading = "Network")]
     advertise: Vec<String>,
 
+    /// Address for metrics and health over HTTP, without TLS or passwords; port 0 takes a free one and prints it [default: none]
+    #[arg(long, value_name = "HOST:PORT", help_heading = "Network")]
+    admin: Option<String>,
+
     /// Directory of everything that must last [default: ./data]
     #[arg(long, value_name = "DIR", help_heading = "Storage")]
     data_dir: Option<String>,
@@ -115,6 +119,7 @@ impl ServeFlags {
     pub fn given(&self) -> Given {
         let lists = [("listen", &self.listen), ("advertise", &self.advertise)];
         let ones = [
+            ("admin", &self.admin),
             ("data-dir", &self.data_dir),
             ("journal-dir", &self.journal_dir),
             ("journal-size", &self.journal_size),

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod client;
 pub mod cluster;
 pub mod config;
+pub mod control;
 pub mod coordinator;
 pub mod io;
 pub mod logs;

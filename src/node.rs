@@ -7,15 +7,17 @@
 //!
 //! The same code runs on real cores and on simulated ones: [`core`] is one core's whole life.
 
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use crate::base::{Mono, NodeId, ShardId, map};
+use crate::base::{Mono, NodeId, ShardId, Timestamp, map};
 use crate::broker::{self, Broker as Answers};
 use crate::cluster::Endpoint;
+use crate::control::{self, Place, Question};
 use crate::io::uring::{self, HostFault};
 use crate::io::{Io, Listener, Open, Receiver, Sender, mailbox};
 use crate::net::{self, Arrival, Door, doors};
@@ -128,7 +130,15 @@ pub struct Seat {
     arrivals: Receiver<Arrival>,
     orders: Receiver<Order>,
     notes: Sender<Note>,
+    questions: Option<Receiver<Question>>,
     chief: Option<Chief>,
+}
+
+impl Seat {
+    /// Has the core answer the control thread.
+    pub fn answer(&mut self, questions: Receiver<Question>) {
+        self.questions = Some(questions);
+    }
 }
 
 /// What only core 0 has.
@@ -156,6 +166,7 @@ pub fn seats(
         arrivals,
         orders,
         notes: notes.clone(),
+        questions: None,
         chief: chief.take(),
     });
     (seats.collect(), stop)
@@ -168,13 +179,20 @@ pub async fn core(io: Io, seat: Seat, options: Options) {
 
 /// As [`core`]; `ready` sees the core when it serves the others. For the simulation, which asks of it what no message of the protocol does yet.
 pub async fn core_seen(io: Io, mut seat: Seat, options: Options, ready: impl FnOnce(&Shard)) {
+    let place = Rc::new(OnceCell::new());
+    if let Some(questions) = seat.questions.take() {
+        io.spawn(control::answer(io.shard(), questions, place.clone()));
+    }
     match seat.chief.take() {
-        Some(chief) => lead(io, seat, chief, options, ready).await,
-        None => follow(io, seat, options, ready).await,
+        Some(chief) => lead(io, seat, chief, options, place, ready).await,
+        None => follow(io, seat, options, place, ready).await,
     }
 }
 
-async fn follow(io: Io, mut seat: Seat, options: Options, ready: impl FnOnce(&Shard)) {
+/// What the control thread may ask about, once the core serves.
+type Seen = Rc<OnceCell<Place>>;
+
+async fn follow(io: Io, mut seat: Seat, options: Options, place: Seen, ready: impl FnOnce(&Shard)) {
     let Some(Order::Begin(seed)) = seat.orders.recv().await else { return };
     let on_failure = failure(&options);
     let start = Start { seat: seat.mesh, seed: *seed, options: options.shard.clone(), on_failure };
@@ -188,7 +206,8 @@ async fn follow(io: Io, mut seat: Seat, options: Options, ready: impl FnOnce(&Sh
     let _ = seat.notes.send(Note::Ready(Ok(()))).await;
     ready(&shard);
     let (orders, notes) = (&mut seat.orders, &seat.notes);
-    let quiet = serve(&io, &shard, &options, seat.arrivals);
+    let (quiet, served) = serve(&io, &shard, &options, seat.arrivals);
+    let _ = place.set(served);
     wait_for_stop(orders).await;
     shard.begin_stop();
     quiet.await;
@@ -203,17 +222,25 @@ async fn wait_for_stop(orders: &mut Receiver<Order>) {
 }
 
 /// Starts to serve connections; the future ends when the last one has ended after a stop.
-fn serve(io: &Io, shard: &Shard, options: &Options, arrivals: Receiver<Arrival>) -> impl Future<Output = ()> + use<> {
+fn serve(
+    io: &Io,
+    shard: &Shard,
+    options: &Options,
+    arrivals: Receiver<Arrival>,
+) -> (impl Future<Output = ()> + use<>, Place) {
     let answers = Rc::new(Answers::new(shard.clone(), Arc::new(options.broker.clone())));
     let (done, mut ended) = mailbox(1);
-    let serving = net::serve(io.clone(), answers, arrivals, Rc::new(options.net.clone()));
+    let counts = Rc::new(net::Counts::default());
+    let place = Place { shard: shard.clone(), broker: answers.clone(), connections: counts.clone(), started: None };
+    let serving = net::serve(io.clone(), answers, arrivals, Rc::new(options.net.clone()), counts);
     io.spawn(async move {
         serving.await;
         let _ = done.try_send(());
     });
-    async move {
+    let quiet = async move {
         ended.recv().await;
-    }
+    };
+    (quiet, place)
 }
 
 fn failure(options: &Options) -> Rc<dyn Fn(&StorageError)> {
@@ -221,19 +248,25 @@ fn failure(options: &Options) -> Rc<dyn Fn(&StorageError)> {
     Rc::new(move |error| on_failure(error))
 }
 
-async fn lead(io: Io, seat: Seat, chief: Chief, options: Options, ready: impl FnOnce(&Shard)) {
+async fn lead(io: Io, seat: Seat, chief: Chief, options: Options, place: Seen, ready: impl FnOnce(&Shard)) {
     let Chief { cores, mut notes, door, announce, stop } = chief;
     let begun = io.now();
     let (shard, _lock, listeners, started) = match begin(&io, seat.mesh, &cores, &mut notes, &options, begun).await {
         Ok(begun) => begun,
         Err(error) => return announce(Err(error)),
     };
-    let quiet = serve(&io, &shard, &options, seat.arrivals);
-    let turn = Rc::new(net::Turn::default());
+    let (quiet, mut served) = serve(&io, &shard, &options, seat.arrivals);
+    let turn = Rc::new(net::Turn::new(served.connections.clone()));
     for (number, listener) in listeners.into_iter().enumerate() {
         let net = Rc::new(options.net.clone());
         io.spawn(net::accept(io.clone(), listener, number, door.clone(), turn.clone(), net));
     }
+    served.started = Some(control::Started {
+        process_since: Timestamp(io.wall_clock().0 - (io.now().0 / 1_000_000) as i64),
+        took: started.took,
+        recovered: started.summary,
+    });
+    let _ = place.set(served);
     announce(Ok(started));
     ready(&shard);
     let (sweeper, image) = (shard.clone(), shard.image());
@@ -372,12 +405,22 @@ pub struct Broker {
 impl Broker {
     /// Starts a broker and returns once it answers requests. The first of a process draws the seeds of its maps.
     pub fn start(cores: &uring::Cores, options: Options) -> Result<Self, StartError> {
+        Self::start_asked(cores, options, Vec::new())
+    }
+
+    /// As [`Broker::start`]; each core answers the questions that come to it, from its first moment on.
+    pub fn start_asked(
+        cores: &uring::Cores,
+        options: Options,
+        questions: Vec<Receiver<Question>>,
+    ) -> Result<Self, StartError> {
         map::seed(uring::host::random_words());
         let (announce, announced) = mpsc::channel();
         let count = u16::try_from(cores.cpus.len()).expect("cores were counted as a u16");
-        let (seats, stop) = seats(count, move |outcome| {
+        let (mut seats, stop) = seats(count, move |outcome| {
             let _ = announce.send(outcome);
         });
+        seats.iter_mut().zip(questions).for_each(|(seat, questions)| seat.answer(questions));
         let seats: Arc<Mutex<Vec<Option<Seat>>>> = Arc::new(Mutex::new(seats.into_iter().map(Some).collect()));
         let running = uring::run_cores(cores, move |io| {
             let at = usize::from(io.shard().0);

@@ -1,18 +1,19 @@
 //! `coretide serve`: from settings to a running node, the screen that says what runs, and the exit code.
 
 use std::io;
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::limits::{
-    CONNECTIONS_MIN, CONNECTIONS_PER_CORE_MAX, DESCRIPTORS_RESERVED_PER_CORE, JOURNAL_FILE_BYTES,
-    SEGMENT_FILES_OPEN_MAX,
+    ADMIN_CONNECTIONS_MAX, CONNECTIONS_MIN, CONNECTIONS_PER_CORE_MAX, DESCRIPTORS_RESERVED_PER_CORE,
+    JOURNAL_FILE_BYTES, SEGMENT_FILES_OPEN_MAX,
 };
 use crate::broker;
 use crate::cli::{Exit, Refusal};
 use crate::config::keys::{Key, Range};
 use crate::config::{ListenerSettings, Loaded, Settings, show_size};
+use crate::control::{self, Control};
 use crate::coordinator;
 use crate::io::uring::host::{self, Signals, Volume, WriteCost};
 use crate::io::uring::{Cores, HostRefusal};
@@ -31,9 +32,17 @@ pub fn run(loaded: &Loaded, signals: Signals, say: impl Fn(&str)) -> Result<(), 
     let host = look_at_host(settings, &options.layout, cpus.len())?;
     options.net.connections_max = host.connections.most(settings.kafka.max_connections, cpus.len());
     let cores = Cores { signals: Some(Arc::new(signals)), ..Cores::on(cpus.clone()) };
-    let broker = Broker::start(&cores, options).map_err(refusal)?;
-    say(&screen(settings, &cpus, &host, broker.started()));
+    let (ways, questions) = control::cores(cpus.len());
+    let control = settings.admin.as_ref().map(|admin| start_control(admin, ways)).transpose()?;
+    let broker = Broker::start_asked(&cores, options, questions).map_err(refusal)?;
+    let admin = control.as_ref().map(Control::address);
+    say(&screen(settings, &cpus, &host, broker.started(), admin));
     broker.wait().map_err(|fault| refusal(fault.into()))
+}
+
+fn start_control((host, port): &(String, u16), cores: control::Cores) -> Result<Control, Refusal> {
+    let bind = resolve("admin", host, *port)?;
+    Control::start(bind, cores).map_err(|source| refusal(StartError::Listen { address: bind, source }))
 }
 
 /// What the opening screen says about the machine.
@@ -87,7 +96,8 @@ impl ConnectionRoom {
 fn look_at_host(settings: &Settings, layout: &Layout, cores: usize) -> Result<Host, Refusal> {
     let fault = |refused: HostRefusal| Refusal::new(exit_of_host(&refused), refused.to_string());
     let limits = host::check(cores).map_err(fault)?;
-    let connections = ConnectionRoom::new(limits.open_files, settings.journal_bytes, cores)?;
+    let admin = if settings.admin.is_some() { ADMIN_DESCRIPTORS } else { 0 };
+    let connections = ConnectionRoom::new(limits.open_files.saturating_sub(admin), settings.journal_bytes, cores)?;
     // Not `layout.journals`: that it is there tells a used data directory from a new one.
     let journals = settings.journal_dir.as_ref().unwrap_or(&layout.data);
     host::make_directory(&layout.data).map_err(fault)?;
@@ -120,6 +130,9 @@ fn look_at_host(settings: &Settings, layout: &Layout, cores: usize) -> Result<Ho
 /// Drained journal that a core keeps for consumers at the tail. More would only be read by consumers that lag, and costs page faults until it
 /// is full.
 const TAIL_CACHE_BYTES_MAX: usize = 128 << 20;
+
+/// Descriptors of the control thread: its connections, and a few for itself.
+const ADMIN_DESCRIPTORS: u64 = ADMIN_CONNECTIONS_MAX as u64 + 8;
 
 /// Bytes that a new data directory needs beside its journals.
 const DISK_BESIDE_JOURNAL: u64 = 64 << 20;
@@ -278,25 +291,31 @@ const MEMORY_DEFAULT: u64 = 2 << 30;
 
 fn listen(settings: &ListenerSettings) -> Result<Listen, Refusal> {
     let ListenerSettings { name, host, port, advertised_host, advertised_port } = settings;
-    let resolved = (host.as_str(), *port).to_socket_addrs();
-    let unknown = |why: String| Refusal::new(Exit::Usage, format!("--listen {host}:{port}: {why}"));
-    let mut addresses = resolved.map_err(|error| unknown(error.to_string()))?;
-    let bind = addresses.next().ok_or_else(|| unknown("the name has no address".into()))?;
     Ok(Listen {
         name: name.as_str().into(),
-        bind,
+        bind: resolve("listen", host, *port)?,
         advertised_host: advertised_host.as_str().into(),
         advertised_port: *advertised_port,
     })
 }
 
-fn screen(settings: &Settings, cpus: &[usize], host: &Host, started: &Started) -> String {
+fn resolve(flag: &str, host: &str, port: u16) -> Result<SocketAddr, Refusal> {
+    let resolved = (host, port).to_socket_addrs();
+    let unknown = |why: String| Refusal::new(Exit::Usage, format!("--{flag} {host}:{port}: {why}"));
+    let mut addresses = resolved.map_err(|error| unknown(error.to_string()))?;
+    addresses.next().ok_or_else(|| unknown("the name has no address".into()))
+}
+
+fn screen(settings: &Settings, cpus: &[usize], host: &Host, started: &Started, admin: Option<SocketAddr>) -> String {
     let Started { addresses, endpoints, cluster_id, summary, took } = started;
     let mut lines = vec![format!("Coretide {}", env!("CARGO_PKG_VERSION"))];
     let mut line = |name: &str, value: String| lines.push(format!("  {name:<12} {value}"));
     for (address, endpoint) in addresses.iter().zip(endpoints) {
         let told = format!("{} (clients are told {}:{})", endpoint.listener, endpoint.host, endpoint.port);
         line("listener", format!("listening on {address}, {told}"));
+    }
+    if let Some(admin) = admin {
+        line("admin", format!("http://{admin}/metrics, /live and /ready"));
     }
     line("data", settings.data_dir.display().to_string());
     line("disk", disk_line(host));

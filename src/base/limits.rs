@@ -197,3 +197,27 @@ pub const COORDINATOR_TIMERS_PER_TICK: usize = 1024;
 /// Groups and offsets that one step of the search for expired offsets looks at; the offsets of the last group it ends with.
 pub const EXPIRY_LOOKS_PER_STEP: usize = 512;
 const _: () = assert!(MEMBER_BYTES_MAX <= COORDINATOR_BYTES_MAX && MEMBER_BYTES_MAX <= REQUEST_BYTES_MAX_SMALL);
+
+/// Connections of the HTTP server for metrics at most; the oldest gives way to the next.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Bytes of the head of an HTTP request at most.
+pub const ADMIN_HEAD_BYTES_MAX: usize = 16 << 10;
+/// Header lines of an HTTP request at most.
+pub const ADMIN_HEADERS_MAX: usize = 64;
+/// How long the head of an HTTP request may take to come.
+pub const ADMIN_HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// How long an HTTP connection may last: one request and its answer.
+pub const ADMIN_CONNECTION_WITHIN: Duration = Duration::from_secs(15);
+/// Scrapes that are answered at a time.
+pub const SCRAPES_AT_ONCE: usize = 4;
+/// How long a core may take to answer the control thread.
+pub const CORE_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+/// Questions of the control thread that may wait at one core.
+pub const CORE_QUESTIONS_MAX: usize = 16;
+const _: () = assert!(2 * SCRAPES_AT_ONCE <= CORE_QUESTIONS_MAX);
+/// Logs that are looked at in one step for a scrape.
+pub const LOGS_PER_LOOK: usize = 512;
+/// Series of the lag of groups in one scrape at most; how many were left out is a metric of its own.
+pub const LAG_SERIES_MAX: usize = 10_000;
+/// Bytes of a group's name at most, for a series of its own.
+pub const LABEL_BYTES_MAX: usize = 512;

@@ -9,6 +9,7 @@ pub mod limits;
 pub mod map;
 pub mod nearest;
 pub mod time;
+pub mod times;
 pub mod varint;
 
 pub use cursor::{Cursor, Short};
@@ -18,3 +19,4 @@ pub use ids::{
 };
 pub use map::{Map, Set};
 pub use time::{Mono, Timestamp};
+pub use times::Times;

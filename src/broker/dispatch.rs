@@ -11,7 +11,7 @@ use super::catalogue;
 use super::context::{Peer, RequestContext, Stage, Stamps};
 use crate::base::Mono;
 use crate::base::limits::{ANSWER_BYTES_CHARGED, ANSWER_BYTES_MIN};
-use crate::protocol::{ApiKey, Frame, Message, Reader, decode_request_header};
+use crate::protocol::{ApiKey, Frame, LENGTH_BYTES, Message, Reader, decode_request_header};
 use crate::shard::Share;
 
 /// What becomes of a request.
@@ -66,12 +66,17 @@ pub async fn handle(broker: &Rc<Broker>, peer: &Peer, frame: Bytes, read: Mono) 
     let mut reader = Reader::new(&frame);
     let header = match decode_request_header(&mut reader) {
         Ok(header) => header,
-        Err(fault) => return Answer::Close(format!("request header: {fault}")).into(),
+        Err(fault) => {
+            broker.counter.refused();
+            return Answer::Close(format!("request header: {fault}")).into();
+        }
     };
     let Some(api) = catalogue::find(header.api) else {
+        broker.counter.refused();
         return Answer::Close(format!("{} is not served", header.api)).into();
     };
     if !api.served.contains(&header.version) {
+        broker.counter.refused();
         return Answer::Close(format!("{} version {} is not served", header.api, header.version)).into();
     }
     let context = RequestContext {
@@ -85,9 +90,14 @@ pub async fn handle(broker: &Rc<Broker>, peer: &Peer, frame: Bytes, read: Mono) 
         request_bytes: frame.len(),
         stamps: Stamps::new(read),
     };
+    broker.counter.request(header.api, LENGTH_BYTES + frame.len());
     let body = reader.rest();
     drop(frame);
-    (api.handler)(broker.clone(), context, body).await
+    let handled = (api.handler)(broker.clone(), context, body).await;
+    if let Handled::Now(Answer::Close(_)) = handled {
+        broker.counter.closed(api.key);
+    }
+    handled
 }
 
 /// Decodes the body, asks `handler`, and makes the response a frame. A body that cannot be decoded closes the connection, as in Kafka. Large requests wait
@@ -204,7 +214,9 @@ pub fn respond(broker: &Broker, context: &RequestContext, version: i16, response
         Err(fault) => return Answer::Close(format!("{} version {version}: {fault}", context.api)),
     };
     context.stamps.mark(Stage::Responded, broker.shard.io().now());
-    if let Some(total) = context.stamps.total()
+    let total = context.stamps.total();
+    broker.counter.response(context.api, frame.byte_len(), frame.has_error, total);
+    if let Some(total) = total
         && total > SLOW
         && !matches!(context.api, ApiKey::Fetch | ApiKey::JoinGroup | ApiKey::SyncGroup)
     {

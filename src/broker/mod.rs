@@ -10,6 +10,7 @@ pub mod context; // who asks, and when what happened
 mod dispatch; // frame to handler, answer to frame
 pub mod errors; // faults to Kafka's codes, only here
 pub mod fetch_session; // incremental fetch sessions (KIP-227)
+pub mod metrics; // what is counted of requests
 mod recode; // batches into the codec of their topic
 pub mod settings; // what settings are now, and from where
 pub mod throttle; // how long to pause? not at all, for now
@@ -121,6 +122,7 @@ pub struct Broker {
     answer_memory: Budget,
     recode_memory: Budget,
     large_requests: Budget,
+    counter: metrics::Counter,
 }
 
 impl Broker {
@@ -130,7 +132,15 @@ impl Broker {
         let answer_memory = Budget::new(options.answer_bytes);
         let large_requests = Budget::new(LARGE_REQUESTS_AT_ONCE);
         let recode_memory = Budget::new(RECODED_BYTES_MAX);
-        Self { shard, options, sessions, answer_memory, recode_memory, large_requests }
+        Self {
+            shard,
+            options,
+            sessions,
+            answer_memory,
+            recode_memory,
+            large_requests,
+            counter: metrics::Counter::default(),
+        }
     }
 
     /// Has a request answered. `frame` begins with the API key; its last byte was read at `read`.
@@ -138,6 +148,11 @@ impl Broker {
     /// Requests of one connection must be handed over one at a time; a Produce has its place in every log when this returns.
     pub async fn handle(self: &Rc<Self>, peer: &Peer, frame: Bytes, read: Mono) -> Handled {
         dispatch::handle(self, peer, frame, read).await
+    }
+
+    /// What was counted of requests.
+    pub fn metrics(&self) -> metrics::Metrics {
+        self.counter.copy()
     }
 
     /// What the operator set.

@@ -54,7 +54,11 @@ pub async fn handle(broker: Rc<Broker>, context: RequestContext, body: Bytes) ->
         drop(recoded);
         context.stamps.mark(Stage::Durable, broker.shard.io().now());
         settle(&mut plan.slots, appended);
-        plan.answer(&broker, &context, acks)
+        let answer = plan.answer(&broker, &context, acks);
+        if let Answer::Close(_) = answer {
+            broker.counter.closed(context.api);
+        }
+        answer
     }))
 }
 

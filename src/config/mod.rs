@@ -27,6 +27,8 @@ pub struct Settings {
     pub cluster_id: Option<String>,
     /// Where to listen; never empty, names differ.
     pub listeners: Vec<ListenerSettings>,
+    /// Host and port where the process answers over HTTP; `None`: nowhere.
+    pub admin: Option<(String, u16)>,
     /// Where everything is kept.
     pub data_dir: PathBuf,
     /// Where the journals are kept, if not in the data directory.
@@ -196,6 +198,7 @@ pub const ENGINE_KEYS: &[EngineKey] = &[
         rule: "HOST:PORT or NAME=HOST:PORT",
     },
     EngineKey { name: "advertise", default: None, repeatable: true, rule: "HOST:PORT or NAME=HOST:PORT" },
+    EngineKey { name: "admin", default: None, repeatable: false, rule: "HOST:PORT" },
     EngineKey { name: "data-dir", default: Some("./data"), repeatable: false, rule: "a directory" },
     EngineKey { name: "journal-dir", default: None, repeatable: false, rule: "a directory" },
     EngineKey { name: "allow-unsafe-filesystem", default: Some("false"), repeatable: false, rule: "true or false" },
@@ -472,6 +475,9 @@ impl Typing<'_> {
                 ((1..=64).contains(&text.len()) && text.bytes().all(legal)).then(|| text.to_string())
             })?,
             listeners: self.listeners()?,
+            admin: self.one("admin", |text| {
+                parse::address(text).filter(|(name, ..)| name.is_none()).map(|(_, host, port)| (host, port))
+            })?,
             data_dir: self.needed("data-dir", path)?,
             journal_dir: self.one("journal-dir", path)?,
             cores,

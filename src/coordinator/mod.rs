@@ -5,6 +5,7 @@
 //! reached. Everything is a function of records, commands and time. Knows nothing of logs, cores, sockets, topics that exist, or Kafka's error codes.
 
 mod admin; // describe, list and delete groups
+mod census; // how many groups, members and offsets there are
 mod command; // what can be asked
 mod commit; // offsets: commit, fetch, delete
 mod error; // why something is refused
@@ -24,6 +25,7 @@ mod subscription; // the topics in a consumer's metadata
 mod tests;
 mod timers; // what is waited for
 
+pub use census::{Census, CommittedPlace, STATES};
 pub use command::{
     Command, CommitPartition, CommitTopic, FetchTopic, Heartbeat, JoinGroup, LeaveGroup, ListGroups, MemberIdentity,
     Now, OffsetCommit, OffsetDelete, OffsetFetch, Protocol, SyncGroup, Token,

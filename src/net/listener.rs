@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::Options;
+use super::{Options, counts};
 use crate::base::Map;
 use crate::base::limits::ARRIVALS_MAX;
 use crate::io::{self, Io, Listener, Receiver, Sender, Socket};
@@ -50,10 +50,14 @@ pub async fn accept(io: Io, listener: Listener, number: usize, door: Door, turn:
                 Some(admission) => {
                     let arrival = Arrival { socket, peer, listener: number, admission };
                     if turn.next_lane(&door).try_send(arrival).is_err() {
+                        turn.counts.count(|counts| counts.refused += 1);
                         tracing::warn!(%peer, "connection closed: its core takes no more");
                     }
                 }
-                None => tracing::warn!(%peer, "connection closed: max.connections.per.ip is reached"),
+                None => {
+                    turn.counts.count(|counts| counts.refused += 1);
+                    tracing::warn!(%peer, "connection closed: max.connections.per.ip is reached");
+                }
             },
             Err(error) => {
                 tracing::warn!(%error, "accept failed; trying again");
@@ -68,9 +72,15 @@ pub async fn accept(io: Io, listener: Listener, number: usize, door: Door, turn:
 pub struct Turn {
     lane: std::cell::Cell<usize>,
     addresses: RefCell<Map<IpAddr, Arc<AtomicUsize>>>,
+    counts: Rc<counts::Counts>,
 }
 
 impl Turn {
+    /// Whoever is turned away is counted in `counts`.
+    pub fn new(counts: Rc<counts::Counts>) -> Self {
+        Self { counts, ..Self::default() }
+    }
+
     fn next_lane<'a>(&self, door: &'a Door) -> &'a Sender<Arrival> {
         let lane = self.lane.get();
         self.lane.set((lane + 1) % door.lanes.len());

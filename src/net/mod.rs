@@ -8,12 +8,14 @@
 mod bell; // wakes the tasks of this core that wait for a condition
 mod buffers; // read buffers lent by the core, charged against its budget
 mod connection; // one connection: its reader and its writer
+mod counts; // connections, counted
 mod inbox; // cuts frames out of a read buffer
 mod listener; // accepts, counts and hands sockets out
 mod outbox; // responses in request order
 mod serve; // all connections of one core
 mod stream; // the bytes of one connection
 
+pub use counts::{Counts, Metrics};
 pub use listener::{Arrival, Door, Turn, accept, doors};
 pub use serve::serve;
 

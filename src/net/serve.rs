@@ -8,6 +8,7 @@ use super::Options;
 use super::bell::Bell;
 use super::buffers::Buffers;
 use super::connection::Connection;
+use super::counts::Counts;
 use super::listener::Arrival;
 use super::stream::Stream;
 use crate::base::Map;
@@ -16,7 +17,7 @@ use crate::broker::{Broker, Peer};
 use crate::io::{Io, Receiver};
 
 /// Serves the connections that arrive at this core until the broker stops and the last of them has ended, or the time for that is over.
-pub async fn serve(io: Io, broker: Rc<Broker>, arrivals: Receiver<Arrival>, options: Rc<Options>) {
+pub async fn serve(io: Io, broker: Rc<Broker>, arrivals: Receiver<Arrival>, options: Rc<Options>, counts: Rc<Counts>) {
     let core = Rc::new(Core {
         io: io.clone(),
         broker: broker.clone(),
@@ -26,6 +27,7 @@ pub async fn serve(io: Io, broker: Rc<Broker>, arrivals: Receiver<Arrival>, opti
         next: Cell::new(0),
         stopping: Cell::new(false),
         ended: Bell::default(),
+        counts,
     });
     io.spawn(core.clone().take_in(arrivals));
     io.spawn(core.clone().sweep());
@@ -42,6 +44,7 @@ struct Core {
     next: Cell<u64>,
     stopping: Cell<bool>,
     ended: Bell,
+    counts: Rc<Counts>,
 }
 
 impl Core {
@@ -51,6 +54,7 @@ impl Core {
                 continue;
             }
             if self.connections.borrow().len() >= CONNECTIONS_PER_CORE_MAX {
+                self.counts.count(|counts| counts.refused += 1);
                 tracing::warn!(peer = %arrival.peer, "connection closed: this core serves {CONNECTIONS_PER_CORE_MAX}");
                 continue;
             }
@@ -60,15 +64,21 @@ impl Core {
                     let connection = Rc::new(Connection::new(Stream::Plain(stream), peer, self.io.now()));
                     let id = self.next.replace(self.next.get() + 1);
                     self.connections.borrow_mut().insert(id, connection.clone());
+                    self.counts.count(|counts| {
+                        counts.accepted += 1;
+                        counts.open += 1;
+                    });
                     let core = self.clone();
                     self.io.spawn(async move {
                         core.clone().one(connection).await;
                         core.connections.borrow_mut().remove(&id);
+                        core.counts.count(|counts| counts.open -= 1);
                         core.ended.ring();
                         drop(arrival.admission);
                     });
                 }
                 Err(error) => {
+                    self.counts.count(|counts| counts.refused += 1);
                     tracing::warn!(peer = %arrival.peer, %error, "connection closed: its socket could not be taken over")
                 }
             }

@@ -28,6 +28,8 @@ const OWN_BYTES: usize = 256;
 pub struct Frame {
     /// What to write, in order. No part is empty.
     pub parts: SmallVec<[Bytes; 4]>,
+    /// It has an error code somewhere that is not zero.
+    pub has_error: bool,
 }
 
 impl Frame {
@@ -72,7 +74,8 @@ impl Frame {
         content(&mut writer);
         let bytes = writer.written() - LENGTH_BYTES;
         writer.overwrite_i32(0, i32::try_from(bytes).map_err(|_| TooLong { bytes })?);
-        Ok(Self { parts: writer.finish() })
+        let has_error = writer.has_error();
+        Ok(Self { parts: writer.finish(), has_error })
     }
 
     /// Bytes of the frame, its length included.

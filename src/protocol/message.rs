@@ -73,6 +73,9 @@ macro_rules! message {
                 $(
                     if $crate::protocol::message!(@untagged $($($tag)?)?, $($span)?, version) {
                         self.$field.write(writer, $crate::protocol::message!(@nulls $($($nulls)?)?, version));
+                        if stringify!($field) == "error_code" {
+                            writer.error_code_written();
+                        }
                     }
                 )*
                 if version.flexible {

@@ -24,7 +24,7 @@ pub(crate) use message::message;
 
 pub use api_key::ApiKey;
 pub use error_code::ErrorCode;
-pub use frame::{Frame, TooLong};
+pub use frame::{Frame, LENGTH_BYTES, TooLong};
 pub use header::{RequestHeader, decode_request_header};
 pub use records::Records;
 pub use text::Str;

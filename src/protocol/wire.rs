@@ -251,6 +251,7 @@ pub struct Writer {
     /// Shared slices, each with the number of own bytes that stand before it.
     shared: SmallVec<[(usize, Bytes); 4]>,
     shared_bytes: usize,
+    has_error: bool,
 }
 
 impl Writer {
@@ -344,6 +345,16 @@ impl Writer {
         self.own.put_bytes(0, size);
         self.own.copy_within(start..start + len, start + size);
         varint::write_u32(&mut Slots(self.own[start..start + size].iter_mut()), len as u32);
+    }
+
+    /// The two bytes that were written last are an error code.
+    pub fn error_code_written(&mut self) {
+        self.has_error |= !self.own.ends_with(&[0, 0]);
+    }
+
+    /// Whether an error code was written that is not zero.
+    pub(super) fn has_error(&self) -> bool {
+        self.has_error
     }
 
     /// Puts four bytes over those at `position` of the writer's own bytes.

@@ -30,6 +30,11 @@ impl Cache {
         self.blocks.push_back(Block { sequence, bytes, logs });
     }
 
+    /// Bytes of the blocks.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Lets go of the oldest blocks until the budget holds, but of none at or after `undrained`. Calls `evict` with a log and the
     /// sequence up to which it must let go.
     pub(super) fn shrink(&mut self, undrained: u64, mut evict: impl FnMut(LogId, u64)) {

@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -21,13 +22,14 @@ use super::append::{Origin, Part};
 use super::message::{
     Answer, Ask, FetchSpec, GroupCommand, GroupReply, ProduceBatch, ProduceError, ReadError, ReadSpec, Reply,
 };
+use super::metrics::GroupOffset;
 use super::read::joined;
 use super::router::Call;
 use super::waiters::{Answers, first};
 use super::{Shard, State};
-use crate::base::limits::{GROUP_REQUESTS_PARKED_PER_CORE_MAX, SEGMENT_READ_BYTES_MAX, YIELD_BYTES};
+use crate::base::limits::{GROUP_REQUESTS_PARKED_PER_CORE_MAX, LABEL_BYTES_MAX, SEGMENT_READ_BYTES_MAX, YIELD_BYTES};
 use crate::base::{LeaderEpoch, LogId, Map, Mono, Offset, ShardId, Timestamp, TopicId};
-use crate::cluster::{GROUPS_TOPIC, Image, Topic};
+use crate::cluster::{GROUPS_TOPIC, Image, Topic, placement};
 use crate::coordinator::{
     self, Append, AppendId, Coordinator, Effects, GroupError, ListGroups, ListedGroup, Loading, Now, Token,
     partition_for,
@@ -250,6 +252,17 @@ pub(super) struct Groups {
     closed: bool,
 }
 
+/// The groups of a core, counted.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct GroupsCensus {
+    /// How many there are.
+    pub counts: coordinator::Census,
+    /// Partitions of `__consumer_offsets` whose coordinator is not loaded: their groups are not counted.
+    pub not_loaded: u64,
+    /// Committed offsets of partitions that are there, as many as there was room for.
+    pub offsets: Vec<GroupOffset>,
+}
+
 /// The place of one partition's coordinator.
 struct Seat {
     /// Tells the coordinator from those that were here before it.
@@ -293,6 +306,38 @@ impl Groups {
             load_wake: Notify::default(),
             closed: false,
         }
+    }
+
+    /// The partitions whose coordinators are here.
+    pub(super) fn logs(&self) -> Vec<LogId> {
+        self.seats.keys().copied().collect()
+    }
+
+    /// Whether the partition with this log has its coordinator here.
+    pub(super) fn has(&self, log: LogId) -> bool {
+        self.seats.contains_key(&log)
+    }
+
+    /// Counts one coordinator, if it is loaded, and shows at most `room` of its offsets whose partitions are there.
+    pub(super) fn look_at(&self, log: LogId, image: &Image, cores: u16, room: usize, census: &mut GroupsCensus) {
+        let Some(Stage::Ready(coordinator)) = self.seats.get(&log).map(|seat| &seat.stage) else {
+            census.not_loaded += u64::from(self.has(log));
+            return;
+        };
+        census.counts.merge(&coordinator.census());
+        // Offsets of topics that are gone take no room, but a look.
+        let looks = coordinator.committed_places().filter(|place| place.group.len() <= LABEL_BYTES_MAX).take(2 * room);
+        let mut topic: Option<(Str, Option<&Arc<Topic>>)> = None;
+        let shown = looks.filter_map(|place| {
+            if topic.as_ref().is_none_or(|(name, _)| *name != place.topic) {
+                topic = Some((place.topic.clone(), image.topic(&place.topic)));
+            }
+            let known = topic.as_ref().and_then(|(_, topic)| *topic);
+            let same = known.filter(|known| place.topic_id == TopicId::ZERO || place.topic_id == known.id);
+            let log = same?.partition(place.partition)?.log_id;
+            Some(GroupOffset { place, log: (log, placement(log, cores)) })
+        });
+        census.offsets.extend(shown.take(room));
     }
 
     /// Takes no more commands.

@@ -11,6 +11,7 @@ mod describe; // sizes, producers, the volume
 mod groups; // coordinators of groups, carried out
 mod message; // what travels between cores
 mod metadata; // the command log, on core 0, and its image on every core
+mod metrics; // what a core counts and holds, for whoever asks
 mod producers; // how many producers a core remembers
 mod read; // fetch plans and reads
 mod recover; // from a data directory to the state of each core
@@ -43,11 +44,14 @@ use crate::storage::drive::{Drive, Notify};
 use crate::storage::journal::{self, CommittedBlock, Journal, Ticket};
 use crate::storage::{Log, StorageError};
 
+pub use crate::coordinator::{Census as GroupCounts, STATES as GROUP_STATES};
 pub use budget::{Budget, Share};
+pub use groups::GroupsCensus;
 pub use message::{
     Appended, CommandError, DeleteRecordsError, Diverging, EpochEnd, FetchSpec, GroupCommand, GroupReply, ListedOffset,
     Marks, OffsetSpec, Planned, ProduceBatch, ProduceError, ReadDone, ReadError, ReadSpec,
 };
+pub use metrics::{Counts, GroupOffset, Metrics};
 pub use recover::{BootError, BootSummary, Booted, CoreSeed, Identity, Layout, boot};
 pub use retention::HIGH_WATERMARK;
 pub use router::{MeshSeat, mesh};
@@ -58,6 +62,7 @@ use append::{Due, Origin, Part};
 use cache::Cache;
 use groups::{Asker, Groups};
 use message::{Answer, Ask, Reply, Request};
+use metrics::Counter;
 use retention::Removals;
 use router::Mesh;
 use scratch::Scratches;
@@ -226,6 +231,7 @@ pub(super) struct State {
     ahead: VecDeque<LogId>,
     /// Coordinators of the partitions of `__consumer_offsets` that are this core's.
     groups: Groups,
+    counter: Counter,
     mesh: Rc<Mesh>,
 }
 
@@ -324,6 +330,7 @@ impl Shard {
             drain_wake: Notify::default(),
             ahead: VecDeque::new(),
             groups,
+            counter: Counter::default(),
             mesh: mesh.clone(),
             options: options.clone(),
         };

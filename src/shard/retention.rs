@@ -237,6 +237,7 @@ impl State {
         let delay_ms = self.settings(log).map_or(0, |settings| settings.file_delete_delay_ms);
         tracing::info!(directory = %directory.display(), log_start = start.0, segments = bases.len(), "segments below the log start go");
         let delay = Duration::from_millis(delay_ms.max(0) as u64);
+        self.counter.counts.segments_removed += bases.len() as u64;
         self.removals.leaving.push_back(Gone { log, directory, bases, delay, due: Mono(0) });
         self.removals.wake.notify();
     }

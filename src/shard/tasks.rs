@@ -23,15 +23,29 @@ const EXPIRY: Duration = Duration::from_secs(60);
 
 impl JournalHost for Shard {
     fn next_write(&self) -> Option<Write> {
-        self.with(|state| state.journal.next_write())
+        let now = self.io().now();
+        self.with(|state| {
+            let write = state.journal.next_write()?;
+            state.counter.write_begins(&write, now);
+            Some(write)
+        })
     }
 
     fn publish(&self) -> Option<Write> {
-        self.with(|state| state.journal.publish())
+        let now = self.io().now();
+        self.with(|state| {
+            let write = state.journal.publish()?;
+            state.counter.write_begins(&write, now);
+            Some(write)
+        })
     }
 
     fn written(&self, sequence: u64) {
-        self.with(|state| state.block_written(sequence));
+        let now = self.io().now();
+        self.with(|state| {
+            state.counter.write_ends(sequence, now);
+            state.block_written(sequence);
+        });
     }
 
     fn failed(&self, error: StorageError) {
@@ -56,6 +70,13 @@ impl Host for Shard {
         let Some(ticket) = ticket else { return Ok(None) };
         self.durable(ticket).await;
         Ok(Some(ticket.0))
+    }
+
+    fn drained(&self, bytes: u64) {
+        self.with(|state| {
+            state.counter.counts.drains += 1;
+            state.counter.counts.drained_bytes += bytes;
+        });
     }
 
     fn oldest_journal_seq(&self) -> u64 {
@@ -216,6 +237,7 @@ impl Shard {
             return Ok(());
         }
         let logs = self.with(|state| {
+            state.counter.counts.drain_passes += 1;
             // Each of them may want to put its last page into the journal again.
             state.journal.set_reserve((state.replicas.len() * (PAGE_BYTES + 512)) as u64);
             let logs = state.logs_in_journal();

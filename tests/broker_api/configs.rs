@@ -152,7 +152,7 @@ fn a_value_is_no_longer_than_it_may_be() {
     let long = format!("{:>300}", 7);
     let refused = (ErrorCode::InvalidConfig.code(), "A configuration value of 300 bytes; it may have 256.".to_owned());
     let resource = (TOPIC, "c-long", vec![change("retention.ms", SET, Some(&long))]);
-    assert_eq!(alter(&mut wire, 1, vec![resource], false), [refused.clone()]);
+    assert_eq!(alter(&mut wire, 1, vec![resource], false), std::slice::from_ref(&refused));
     let config = create_topics::CreatableTopicConfig { name: "retention.ms".into(), value: Some((&long).into()) };
     let topic = create_topics::CreatableTopic {
         name: "c-longer".into(),

@@ -136,14 +136,7 @@ impl Client {
 
     /// Fetch v11 without a session, of (partition, offset) pairs.
     pub fn fetch(&mut self, topic: &str, from: &[(i32, i64)], wait: Duration, max: i32) -> io::Result<Vec<Fetched>> {
-        let mut body = Body::default();
-        body.i32(-1).i32(wait.as_millis() as i32).i32(1).i32(max).i8(0).i32(0).i32(-1);
-        body.i32(1).string(topic).i32(from.len() as i32);
-        for &(partition, offset) in from {
-            body.i32(partition).i32(-1).i64(offset).i64(-1).i32(max);
-        }
-        body.i32(0).string("");
-        let answer = self.call(1, 11, body)?;
+        let answer = self.call(1, 11, fetch_body(topic, from, wait, max))?;
         let mut r = Answer(&answer);
         r.i32();
         assert_eq!(r.i16(), 0, "the fetch as a whole fails");
@@ -163,6 +156,11 @@ impl Client {
             }
         }
         Ok(fetched)
+    }
+
+    /// As [`Client::fetch`], but the answer is not read.
+    pub fn send_fetch(&mut self, topic: &str, from: &[(i32, i64)], wait: Duration, max: i32) -> io::Result<i32> {
+        self.request(1, 11, fetch_body(topic, from, wait, max))
     }
 
     /// Sends a Produce v9 request of one batch with acks=all and does not wait. Returns its correlation id.
@@ -211,6 +209,17 @@ impl Client {
         self.stream.read_exact(&mut answer)?;
         Ok(answer)
     }
+}
+
+fn fetch_body(topic: &str, from: &[(i32, i64)], wait: Duration, max: i32) -> Body {
+    let mut body = Body::default();
+    body.i32(-1).i32(wait.as_millis() as i32).i32(1).i32(max).i8(0).i32(0).i32(-1);
+    body.i32(1).string(topic).i32(from.len() as i32);
+    for &(partition, offset) in from {
+        body.i32(partition).i32(-1).i64(offset).i64(-1).i32(max);
+    }
+    body.i32(0).string("");
+    body
 }
 
 /// A batch as a test builds it: records without keys, not compressed.

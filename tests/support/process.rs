@@ -43,10 +43,19 @@ impl Process {
 
     /// Waits for the line in which it says where it listens.
     pub fn address(&mut self) -> SocketAddr {
+        self.address_after("listening on ")
+    }
+
+    /// Waits for the line in which it says where it answers over HTTP.
+    pub fn admin(&mut self) -> SocketAddr {
+        self.address_after("admin        http://")
+    }
+
+    fn address_after(&mut self, words: &str) -> SocketAddr {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let said = self.said();
-            let word = said.split_once("listening on ").and_then(|(_, rest)| rest.split([',', ' ']).next());
+            let word = said.split_once(words).and_then(|(_, rest)| rest.split([',', ' ', '/']).next());
             if let Some(address) = word.and_then(|word| word.parse().ok()) {
                 return address;
             }

@@ -276,6 +276,35 @@ pub fn memory_bytes() -> Option<u64> {
     Some(group.map_or(machine, |group: u64| group.min(machine)))
 }
 
+/// What this process has used so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProcessUse {
+    /// CPU time of all its threads.
+    pub cpu: Duration,
+    /// Bytes of memory that are resident.
+    pub resident_bytes: u64,
+}
+
+/// What this process has used so far, if the kernel tells.
+pub fn process_use() -> Option<ProcessUse> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    read_use(&stat, &status)
+}
+
+fn read_use(stat: &str, status: &str) -> Option<ProcessUse> {
+    // The name of the process stands in parentheses and may hold anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let ticks = |field: usize| fields.split_whitespace().nth(field)?.parse::<u64>().ok();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = resident.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    let cpu = Duration::from_millis((ticks(11)? + ticks(12)?) * (1000 / TICKS_PER_SECOND));
+    Some(ProcessUse { cpu, resident_bytes: kib << 10 })
+}
+
+/// Linux counts the CPU time of processes in these, on every machine that we run on.
+const TICKS_PER_SECOND: u64 = 100;
+
 /// Random words of the kernel, before there is a core to ask for them.
 pub fn random_words<const N: usize>() -> [u64; N] {
     let mut random = super::time::Random::default();
@@ -509,6 +538,15 @@ mod tests {
         assert_eq!(kernel_version("7.0.0-rc1+"), Some((7, 0)));
         assert_eq!(kernel_version("odd"), None);
         assert!((6, 5) < KERNEL_NEEDED && (6, 18) > KERNEL_NEEDED && (10, 0) > KERNEL_NEEDED);
+    }
+
+    #[test]
+    fn what_the_process_used_is_read() {
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194304 100 0 0 0 150 25 0 0 20 0 3 0 1 1 1 1";
+        let used = read_use(stat, "Name:\tx\nVmRSS:\t    2048 kB\nThreads: 3\n");
+        assert_eq!(used, Some(ProcessUse { cpu: Duration::from_millis(1750), resident_bytes: 2 << 20 }));
+        assert!(process_use().is_some_and(|used| used.resident_bytes > 0));
+        assert_eq!(read_use("odd", ""), None);
     }
 
     #[test]

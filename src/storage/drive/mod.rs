@@ -41,6 +41,9 @@ pub trait Host: Clone + 'static {
     /// oldest block that holds them; `None`: the journal takes nothing now (recovery), and the segment is rolled instead.
     fn journal_tail_page(&self, page: TailPage) -> impl Future<Output = Result<Option<u64>, StorageError>>;
 
+    /// So many bytes of batches were written into a segment.
+    fn drained(&self, _bytes: u64) {}
+
     /// Sequence of the oldest block in a journal file that is not recyclable. A file whose recycling has begun, by a flush whose checkpoint will leave
     /// it out, counts as recyclable already.
     fn oldest_journal_seq(&self) -> u64;

@@ -224,6 +224,7 @@ impl Drive {
         }
         group.finish().await?;
         host.with_log(target.log, |log| log.written(step, guard, tail_sum, tail));
+        host.drained(step.after.bytes - step.before.bytes);
         Ok(())
     }
 
