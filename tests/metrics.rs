@@ -113,6 +113,10 @@ fn numbers_move_with_what_clients_do() {
     assert!(page.sum("coretide_journal_written_bytes_total") > 12_000.0);
     assert!(page.value("coretide_journal_write_seconds_count") >= 6.0);
     assert!(page.sum("coretide_cache_bytes") > 12_000.0);
+    let described = include_str!("../tuning/metrics.md");
+    for family in page.0.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+        assert!(described.contains(&format!("`{family}`")), "tuning/metrics.md does not describe {family}");
+    }
     assert!(page.sum("coretide_journal_capacity_bytes") >= page.sum("coretide_journal_used_bytes"));
     process.stop();
 }

@@ -147,6 +147,8 @@ fn logs(text: &mut Text, cores: &PerCore) {
     let help = "Bytes of batches in segments and in the journal.";
     text.family(Gauge, "coretide_log_bytes", help, cores.each(|snapshot| snapshot.shard.log_bytes));
     text.family(Gauge, "coretide_segments", "Segments of all logs.", cores.each(|snapshot| snapshot.shard.segments));
+    let help = "Idempotent producers that are remembered, at most.";
+    text.family(Gauge, "coretide_producers", help, cores.each(|snapshot| snapshot.shard.producers));
     let help = "Segments that left their logs, by retention or DeleteRecords.";
     let removed = cores.each(|snapshot| snapshot.shard.counts.segments_removed);
     text.family(Counter, "coretide_segments_removed_total", help, removed);

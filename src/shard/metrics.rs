@@ -70,7 +70,7 @@ pub struct Metrics {
     pub log_bytes: u64,
     /// Segments of all logs.
     pub segments: u64,
-    /// Idempotent producers that are remembered, at least.
+    /// Idempotent producers that are remembered, at most.
     pub producers: u64,
     /// Of that, what belongs to `__consumer_offsets`.
     pub offsets_log_bytes: u64,
