@@ -8,6 +8,7 @@
 //! - every other send is present at most once, and a retry of one that is present is answered with the offset where it stands;
 //! - nothing is present that was not sent; each producer's sequences are without a gap;
 //! - offsets are dense from the log start; log start and high watermark never went back, leader epochs never fell;
+//! - a group's committed offsets and a topic's configuration are the acknowledged ones, or ones that were asked for after them;
 //! - what a consumer read while the producers ran, and what earlier rounds read, still stands there.
 //!
 //! `CORETIDE_KILL9_ROUNDS` (5) says how often to kill, `CORETIDE_KILL9_SEED` repeats the choices (not the timing) of a run, and
@@ -65,7 +66,10 @@ fn acknowledged_sends_survive_kill_9() {
     let _ = fs::remove_dir_all(&root);
     println!("{total:?}");
     // A run that exercised nothing proves nothing.
-    assert!(total.acknowledged > 0 && total.unanswered_at_kill > 0, "no kill fell into the middle: {total:?}");
+    assert!(
+        total.acknowledged > 0 && total.kept > 0 && total.unanswered_at_kill > 0,
+        "no kill fell into the middle: {total:?}"
+    );
 }
 
 /// What happened, for people and against vacuity.
@@ -76,6 +80,8 @@ struct Tally {
     acknowledged: usize,
     unanswered_at_kill: usize,
     unanswered_but_stored: usize,
+    /// Offsets committed and configurations altered.
+    kept: usize,
     bytes: u64,
 }
 
@@ -86,6 +92,7 @@ impl Tally {
         self.acknowledged += other.acknowledged;
         self.unanswered_at_kill += other.unanswered_at_kill;
         self.unanswered_but_stored += other.unanswered_but_stored;
+        self.kept += other.kept;
         self.bytes += other.bytes;
     }
 }
@@ -100,10 +107,11 @@ fn one_directory(directory: &Path, first_round: usize, count: usize, random: &mu
     let mut history = History::new();
     let mut producers: Vec<Producer> =
         (0..PRODUCERS).map(|_| Producer::new(history.new_producer_id(&mut control), random.next())).collect();
+    let mut keeper = Keeper::default();
     for round in first_round..first_round + count {
         let most = if random.below(4) == 0 { 256 << 10 } else { ROUND_BYTES_MAX };
         let target = 1 + random.below(most);
-        let observed = produce_and_kill(broker, &mut producers, &history, target, random);
+        let observed = produce_and_kill(broker, &mut producers, &mut keeper, &history, target, random);
         tally.kills += 1;
         tally.bytes += history.take_in(&mut producers, observed);
         tally.unanswered_at_kill += producers.iter().map(Producer::unanswered).sum::<usize>();
@@ -118,8 +126,10 @@ fn one_directory(directory: &Path, first_round: usize, count: usize, random: &mu
         let mut control = Client::connect(broker.address).expect("the broker listens");
         wait_for_leaders(&mut control);
         tally.unanswered_but_stored += history.check(&mut control, round);
+        keeper.check(&mut control, round);
         history.new_producer_id(&mut control);
     }
+    tally.kept = keeper.acknowledged;
     tally.acknowledged = history.sends.values().filter(|send| send.acknowledged.is_some()).count();
     tally
 }
@@ -144,6 +154,7 @@ fn wait_for_leaders(control: &mut Client) {
 fn produce_and_kill(
     broker: Broker,
     producers: &mut [Producer],
+    keeper: &mut Keeper,
     history: &History,
     target: u64,
     random: &mut Random,
@@ -161,6 +172,7 @@ fn produce_and_kill(
             .collect();
         let positions = history.ends();
         let consumer = scope.spawn(|| consume(address, positions, &gone));
+        let keeping = scope.spawn(|| keeper.run(address, &gone));
         let deadline = Instant::now() + Duration::from_secs(60);
         while acknowledged.load(Relaxed) < target {
             assert!(
@@ -180,7 +192,7 @@ fn produce_and_kill(
                 std::panic::resume_unwind(panic);
             }
         }
-        match consumer.join() {
+        match keeping.join().and_then(|()| consumer.join()) {
             Ok(observed) => observed,
             Err(panic) => std::panic::resume_unwind(panic),
         }
@@ -219,6 +231,72 @@ fn consume(address: SocketAddr, mut positions: Vec<(i32, i64)>, gone: &AtomicBoo
     let ended = run().expect_err("the loop ends by an error only");
     assert!(gone.load(Relaxed), "the consumer lost its connection before the kill: {ended}");
     observed
+}
+
+/// Commits offsets and alters a configuration, one at a time, each with the next higher number.
+#[derive(Default)]
+struct Keeper {
+    asked: i64,
+    /// Per place: the last number that was acknowledged.
+    kept: [i64; KEPT],
+    acknowledged: usize,
+}
+
+/// Groups, so that several coordinators on several cores have one, and one configuration.
+const GROUPS: [&str; 3] = ["kill9-one", "kill9-two", "kill9-three"];
+const KEPT: usize = GROUPS.len() + 1;
+/// Milliseconds that nobody waits for: what is kept is the number behind it.
+const RETENTION: i64 = 1_000_000_000_000;
+
+impl Keeper {
+    /// Until the connection breaks.
+    fn run(&mut self, address: SocketAddr, gone: &AtomicBool) {
+        let mut run = || -> io::Result<()> {
+            let mut client = Client::connect(address)?;
+            assert_eq!(client.find_coordinator(GROUPS[0])?, 0, "FindCoordinator");
+            loop {
+                self.asked += 1;
+                let place = self.asked as usize % KEPT;
+                let error = match GROUPS.get(place) {
+                    Some(group) => client.commit_offset(group, TOPIC, place as i32, self.asked)?,
+                    None => client.set_config(TOPIC, "retention.ms", &(RETENTION + self.asked).to_string())?,
+                };
+                // A coordinator that loads is asked again.
+                if error != 14 {
+                    assert_eq!(error, 0, "place {place}, number {}", self.asked);
+                    self.kept[place] = self.asked;
+                    self.acknowledged += 1;
+                }
+            }
+        };
+        let ended = run().expect_err("the loop ends by an error only");
+        assert!(gone.load(Relaxed), "the keeper lost its connection before the kill: {ended}");
+    }
+
+    /// What is there is what was acknowledged last, or what was asked for after it.
+    fn check(&mut self, control: &mut Client, round: usize) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        for (place, kept) in self.kept.iter_mut().enumerate().filter(|(_, kept)| **kept > 0) {
+            let found = loop {
+                let Some(group) = GROUPS.get(place) else {
+                    let value = control.config(TOPIC, "retention.ms").expect("the broker lives");
+                    break value.parse::<i64>().expect("a number") - RETENTION;
+                };
+                match control.committed_offset(group, TOPIC, place as i32).expect("the broker lives") {
+                    (0, offset) => break offset,
+                    (14, _) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
+                    other => panic!("round {round}: OffsetFetch of {group} answers {other:?}"),
+                }
+            };
+            assert!(
+                (*kept..=self.asked).contains(&found),
+                "round {round}, place {place}: {found} is there, {kept} was acknowledged, {} asked for",
+                self.asked
+            );
+            assert_eq!(found as usize % KEPT, place, "round {round}: {found} was never asked for here");
+            *kept = found;
+        }
+    }
 }
 
 /// A batch that was sent at least once.

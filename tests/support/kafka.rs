@@ -163,6 +163,72 @@ impl Client {
         self.request(1, 11, fetch_body(topic, from, wait, max))
     }
 
+    /// FindCoordinator v0: the error code. The first to ask has the topic of the groups made.
+    pub fn find_coordinator(&mut self, group: &str) -> io::Result<i16> {
+        let mut body = Body::default();
+        body.string(group);
+        let answer = self.call(10, 0, body)?;
+        Ok(Answer(&answer).i16())
+    }
+
+    /// OffsetCommit v2 by a client that is in no group: the error code.
+    pub fn commit_offset(&mut self, group: &str, topic: &str, partition: i32, offset: i64) -> io::Result<i16> {
+        let mut body = Body::default();
+        body.string(group).i32(-1).string("").i64(-1).i32(1).string(topic);
+        body.i32(1).i32(partition).i64(offset).string("");
+        let answer = self.call(8, 2, body)?;
+        let mut r = Answer(&answer);
+        assert_eq!(r.i32(), 1, "one topic was committed");
+        r.bytes16();
+        assert_eq!((r.i32(), r.i32()), (1, partition), "one partition was committed");
+        Ok(r.i16())
+    }
+
+    /// OffsetFetch v2 of one partition: the group's error code, and the offset; -1 if none is committed.
+    pub fn committed_offset(&mut self, group: &str, topic: &str, partition: i32) -> io::Result<(i16, i64)> {
+        let mut body = Body::default();
+        body.string(group).i32(1).string(topic).i32(1).i32(partition);
+        let answer = self.call(9, 2, body)?;
+        let mut r = Answer(&answer);
+        let mut offset = -1;
+        for _ in 0..r.i32() {
+            r.bytes16();
+            for _ in 0..r.i32() {
+                assert_eq!(r.i32(), partition, "one partition was asked for");
+                offset = r.i64();
+                r.bytes16();
+                r.i16();
+            }
+        }
+        Ok((r.i16(), offset))
+    }
+
+    /// IncrementalAlterConfigs v0 that sets one configuration of a topic: the error code.
+    pub fn set_config(&mut self, topic: &str, key: &str, value: &str) -> io::Result<i16> {
+        let mut body = Body::default();
+        body.i32(1).i8(2).string(topic).i32(1).string(key).i8(0).string(value).i8(0);
+        let answer = self.call(44, 0, body)?;
+        let mut r = Answer(&answer);
+        r.i32();
+        assert_eq!(r.i32(), 1, "one topic was altered");
+        Ok(r.i16())
+    }
+
+    /// DescribeConfigs v1 of one configuration of a topic: its value.
+    pub fn config(&mut self, topic: &str, key: &str) -> io::Result<String> {
+        let mut body = Body::default();
+        body.i32(1).i8(2).string(topic).i32(1).string(key).i8(0);
+        let answer = self.call(32, 1, body)?;
+        let mut r = Answer(&answer);
+        r.i32();
+        assert_eq!((r.i32(), r.i16()), (1, 0), "one topic is described");
+        r.bytes16();
+        r.i8();
+        r.bytes16();
+        assert_eq!((r.i32(), r.bytes16()), (1, key.as_bytes()), "one configuration is described");
+        Ok(String::from_utf8_lossy(r.bytes16()).into_owned())
+    }
+
     /// Sends a Produce v9 request of one batch with acks=all and does not wait. Returns its correlation id.
     pub fn send(&mut self, topic: &str, partition: i32, batch: &[u8]) -> io::Result<i32> {
         let mut body = Body::default();
