@@ -18,6 +18,8 @@ for name, version, _, header, body in lines:
     body = bytes.fromhex(body.replace("-", ""))
     if name.endswith("Request"):
         seed = bytes.fromhex(header) + body
+    elif name.removesuffix("Response") not in apis:
+        continue  # what clients send each other within other messages
     else:
         key = apis[name.removesuffix("Response")] | 0x8000
         seed = key.to_bytes(2, "big") + int(version).to_bytes(2, "big") + body
