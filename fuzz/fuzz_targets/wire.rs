@@ -52,7 +52,7 @@ fn response(key: i16, mut reader: Reader<'_>) {
 }
 
 fn declared(api: ApiKey, request: bool) -> Option<&'static Declared> {
-    DECLARED.iter().find(|message| message.api == api && message.is_request() == request)
+    DECLARED.iter().find(|message| message.api == Some(api) && message.is_request() == request)
 }
 
 fn recode(message: &Declared, body: &Bytes, version: i16) {
