@@ -7,59 +7,47 @@ use super::context::RequestContext;
 use super::describe_configs::{Kind, names_this_broker};
 use super::errors::Refusal;
 use super::throttle::throttle_ms;
-use super::{Broker, would_be};
+use super::{Broker, decide};
 use crate::base::limits::CONFIG_VALUE_BYTES_MAX;
 use crate::base::{Map, Set};
+use crate::cluster::topic_config::quoted;
 use crate::cluster::{AlterTopicConfigs, Command, CommandFault, ConfigChange, ConfigOperation};
 use crate::protocol::messages::alter_configs::{
-    AlterConfigsRequest, AlterConfigsResourceResponse, AlterConfigsResponse,
+    AlterConfigsRequest, AlterConfigsResourceResponse, AlterConfigsResponse, AlterableConfig,
 };
 use crate::protocol::{ErrorCode, Str};
 use crate::shard::CommandError;
 
 /// Answers an AlterConfigs request.
 pub async fn handle(broker: &Broker, context: &RequestContext, request: AlterConfigsRequest) -> AlterConfigsResponse {
-    let named = times(request.resources.iter().map(|resource| (resource.resource_type, &resource.resource_name)));
-    let mut responses = Vec::with_capacity(request.resources.len());
-    for resource in &request.resources {
-        let change = |config: &crate::protocol::messages::alter_configs::AlterableConfig| Change {
-            name: config.name.clone(),
-            operation: ConfigOperation::Set as i8,
-            value: config.value.clone(),
-        };
-        let alteration = Alteration {
-            resource_type: resource.resource_type,
-            name: &resource.resource_name,
-            named: named[&(resource.resource_type, &resource.resource_name)],
-            replace: true,
-            changes: resource.configs.iter().map(change).collect(),
-        };
-        let (error_code, error_message) = alteration.carry_out(broker, context, request.validate_only).await;
-        responses.push(AlterConfigsResourceResponse {
-            error_code,
-            error_message,
-            resource_type: resource.resource_type,
-            resource_name: resource.resource_name.clone(),
-        });
-    }
+    let change = |config: AlterableConfig| Change {
+        name: config.name,
+        operation: ConfigOperation::Set as i8,
+        value: config.value,
+    };
+    let alterations = request.resources.into_iter().map(|resource| Alteration {
+        resource_type: resource.resource_type,
+        name: resource.resource_name,
+        replace: true,
+        changes: resource.configs.into_iter().map(change).collect(),
+    });
+    let altered = carry_out_all(broker, context, alterations.collect(), request.validate_only).await;
+    let response = |Altered { resource_type, resource_name, error_code, error_message }| AlterConfigsResourceResponse {
+        error_code,
+        error_message,
+        resource_type,
+        resource_name,
+    };
+    let responses = altered.into_iter().map(response).collect();
     AlterConfigsResponse { throttle_time_ms: throttle_ms(context, context.request_bytes), responses }
 }
 
-/// How often each resource is named.
-pub(super) fn times<'a>(resources: impl Iterator<Item = (i8, &'a Str)>) -> Map<(i8, &'a Str), usize> {
-    let mut times = Map::default();
-    resources.for_each(|resource| *times.entry(resource).or_default() += 1);
-    times
-}
-
 /// What a request wants of one resource.
-pub(super) struct Alteration<'a> {
+pub(super) struct Alteration {
     /// Its kind, by Kafka's number.
     pub resource_type: i8,
     /// Its name.
-    pub name: &'a Str,
-    /// How often the request names it.
-    pub named: usize,
+    pub name: Str,
     /// What is not named goes back to its default.
     pub replace: bool,
     /// What is to be changed.
@@ -76,26 +64,45 @@ pub(super) struct Change {
     pub value: Option<Str>,
 }
 
-impl Alteration<'_> {
-    /// Does it, or only says whether it could be done. Gives the code and the sentence of the answer.
-    pub(super) async fn carry_out(
-        self,
-        broker: &Broker,
-        context: &RequestContext,
-        validate_only: bool,
-    ) -> (i16, Option<Str>) {
+/// The answer for one resource.
+pub(super) struct Altered {
+    pub resource_type: i8,
+    pub resource_name: Str,
+    pub error_code: i16,
+    pub error_message: Option<Str>,
+}
+
+/// Alters each resource in turn, or only says whether that could be done. One that is named twice is not altered.
+pub(super) async fn carry_out_all(
+    broker: &Broker,
+    context: &RequestContext,
+    alterations: Vec<Alteration>,
+    validate_only: bool,
+) -> Vec<Altered> {
+    let mut times: Map<(i8, Str), usize> = Map::default();
+    for alteration in &alterations {
+        *times.entry((alteration.resource_type, alteration.name.clone())).or_default() += 1;
+    }
+    let mut answers = Vec::with_capacity(alterations.len());
+    for alteration in alterations {
         broker.shard().io().yield_now().await;
-        match self.try_to(broker, context, validate_only).await {
+        let (resource_type, resource_name) = (alteration.resource_type, alteration.name.clone());
+        let done = match times[&(resource_type, resource_name.clone())] {
+            1 => alteration.try_to(broker, context, validate_only).await,
+            _ => Err(Refusal::new(ErrorCode::InvalidRequest, "Each resource must appear at most once.")),
+        };
+        let (error_code, error_message) = match done {
             Ok(()) => (ErrorCode::None.code(), None),
             Err(refusal) => (refusal.code.code(), refusal.message.map(Str::from)),
-        }
+        };
+        answers.push(Altered { resource_type, resource_name, error_code, error_message });
     }
+    answers
+}
 
+impl Alteration {
     async fn try_to(self, broker: &Broker, context: &RequestContext, validate_only: bool) -> Result<(), Refusal> {
         let invalid = |why: &str| Err(Refusal::new(ErrorCode::InvalidRequest, why));
-        if self.named > 1 {
-            return invalid("Each resource must appear at most once.");
-        }
         if has_duplicates(&self.changes) {
             return invalid("Error due to duplicate config keys");
         }
@@ -124,13 +131,9 @@ impl Alteration<'_> {
         let replace = self.replace;
         let changes = self.changes.into_iter().map(Change::into_command).collect::<Result<_, _>>()?;
         let command = Command::AlterTopicConfigs(AlterTopicConfigs { topic_id, replace, changes });
-        let done = match validate_only {
-            true => would_be(broker, &command).map(drop).map_err(CommandError::Refused),
-            false => broker.shard().command(command).await.map(drop),
-        };
-        match done {
-            Ok(()) if validate_only => Ok(()),
-            Ok(()) => {
+        match decide(broker, command, validate_only).await {
+            Ok(_) if validate_only => Ok(()),
+            Ok(_) => {
                 tracing::info!(topic = %name, peer = %context.peer, "configurations altered");
                 Ok(())
             }
@@ -145,7 +148,7 @@ impl Alteration<'_> {
         if !allowed(context, Operation::AlterConfigs, Resource::Cluster) {
             return Err(ErrorCode::ClusterAuthorizationFailed.into());
         }
-        names_this_broker(broker.options(), self.name)?;
+        names_this_broker(broker.options(), &self.name)?;
         match self.changes.first() {
             None => Ok(()),
             Some(change) => {
@@ -184,10 +187,3 @@ fn has_duplicates(changes: &[Change]) -> bool {
     let mut names: Set<&Str> = Set::default();
     !changes.iter().all(|change| names.insert(&change.name))
 }
-
-/// A client's text, as a message repeats it.
-fn quoted(text: &str) -> String {
-    text.chars().take(QUOTED_CHARS_MAX).collect()
-}
-
-const QUOTED_CHARS_MAX: usize = 64;

@@ -361,7 +361,12 @@ pub const FEATURES: &[Feature] =
 
 /// The row of an API, if it is served.
 pub fn find(key: ApiKey) -> Option<&'static Api> {
-    APIS.iter().find(|api| api.key == key)
+    place(key).map(|at| &APIS[at])
+}
+
+/// Where the row of an API stands, if it is served.
+pub fn place(key: ApiKey) -> Option<usize> {
+    APIS.binary_search_by_key(&key, |api| api.key).ok()
 }
 
 /// Bytes that a frame for this key may have, given `socket.request.max.bytes`. Unknown keys get the smaller limit.

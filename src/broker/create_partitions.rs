@@ -2,11 +2,11 @@
 
 use super::authorize::{Operation, Resource, allowed};
 use super::context::RequestContext;
+use super::create_topics::Admission;
 use super::errors::Refusal;
 use super::throttle::throttle_ms;
-use super::{Broker, would_be};
-use crate::base::limits::PARTITIONS_PER_CREATE_MAX;
-use crate::base::{Map, NodeId};
+use super::{Broker, decide};
+use crate::base::NodeId;
 use crate::cluster::{Command, CommandFault, CreatePartitions, Image};
 use crate::protocol::messages::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic, CreatePartitionsTopicResult,
@@ -20,29 +20,16 @@ pub async fn handle(
     context: &RequestContext,
     request: CreatePartitionsRequest,
 ) -> CreatePartitionsResponse {
-    let mut times: Map<Str, usize> = Map::default();
-    for topic in &request.topics {
-        *times.entry(topic.name.clone()).or_default() += 1;
-    }
-    let too_many = partitions_wanted(&broker.shard().image(), &request) > PARTITIONS_PER_CREATE_MAX;
-    let mut results = Vec::with_capacity(times.len());
+    let names = request.topics.iter().map(|topic| &topic.name);
+    let wanted = partitions_wanted(&broker.shard().image(), &request);
+    let mut admission = Admission::new(names, wanted, request.timeout_ms);
+    let mut results = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         broker.shard().io().yield_now().await;
-        let done = match times.get_mut(&topic.name) {
-            // Named twice: one answer for all of them, and it is no.
-            Some(named) if *named > 1 => {
-                *named = 0;
-                Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name."))
-            }
-            Some(1) if too_many => {
-                let why = format!("The request makes more than {PARTITIONS_PER_CREATE_MAX} partitions; make several.");
-                Err(Refusal::new(ErrorCode::PolicyViolation, why))
-            }
-            Some(1) if request.timeout_ms <= 0 => {
-                Err(Refusal::new(ErrorCode::RequestTimedOut, "The request gave no time."))
-            }
-            Some(1) => one(broker, context, topic, request.validate_only).await,
-            _ => continue,
+        let done = match admission.admit(&topic.name) {
+            Some(Ok(())) => one(broker, context, topic, request.validate_only).await,
+            Some(Err(refusal)) => Err(refusal),
+            None => continue,
         };
         let (code, error_message) = match done {
             Ok(()) => (ErrorCode::None, None),
@@ -84,13 +71,9 @@ async fn one(
     });
     let command =
         Command::CreatePartitions(CreatePartitions { topic_id: topic.id, count: asked.count, assignments: assigned });
-    let done = match validate_only {
-        true => would_be(broker, &command).map(drop).map_err(CommandError::Refused),
-        false => broker.shard().command(command).await.map(drop),
-    };
-    match done {
-        Ok(()) if validate_only => Ok(()),
-        Ok(()) => {
+    match decide(broker, command, validate_only).await {
+        Ok(_) if validate_only => Ok(()),
+        Ok(_) => {
             tracing::info!(topic = %asked.name, partitions = asked.count, peer = %context.peer, "partitions created");
             Ok(())
         }

@@ -6,7 +6,7 @@ use super::context::RequestContext;
 use super::errors::Refusal;
 use super::settings;
 use super::throttle::throttle_ms;
-use super::{Broker, would_be};
+use super::{Broker, decide};
 use crate::base::limits::PARTITIONS_PER_CREATE_MAX;
 use crate::base::{Map, NodeId, PartitionIndex, TopicId};
 use crate::cluster::topic_config::{KEYS, TopicKey};
@@ -19,29 +19,15 @@ use crate::shard::CommandError;
 
 /// Answers a CreateTopics request.
 pub async fn handle(broker: &Broker, context: &RequestContext, request: CreateTopicsRequest) -> CreateTopicsResponse {
-    let mut times: Map<Str, usize> = Map::default();
-    for topic in &request.topics {
-        *times.entry(topic.name.clone()).or_default() += 1;
-    }
-    let too_many = partitions_wanted(broker, &request) > PARTITIONS_PER_CREATE_MAX;
-    let mut topics = Vec::with_capacity(times.len());
+    let names = request.topics.iter().map(|topic| &topic.name);
+    let mut admission = Admission::new(names, partitions_wanted(broker, &request), request.timeout_ms);
+    let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         broker.shard.io().yield_now().await;
-        let made = match times.get_mut(&topic.name) {
-            // Named twice: one answer for all of them, and it is no.
-            Some(named) if *named > 1 => {
-                *named = 0;
-                Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name."))
-            }
-            Some(1) if too_many => {
-                let why = format!("The request makes more than {PARTITIONS_PER_CREATE_MAX} partitions; make several.");
-                Err(Refusal::new(ErrorCode::PolicyViolation, why))
-            }
-            Some(1) if request.timeout_ms <= 0 => {
-                Err(Refusal::new(ErrorCode::RequestTimedOut, "The request gave no time."))
-            }
-            Some(1) => one(broker, context, topic, request.validate_only).await,
-            _ => continue,
+        let made = match admission.admit(&topic.name) {
+            Some(Ok(())) => one(broker, context, topic, request.validate_only).await,
+            Some(Err(refusal)) => Err(refusal),
+            None => continue,
         };
         topics.push(made.unwrap_or_else(|refusal| CreatableTopicResult {
             name: topic.name.clone(),
@@ -51,6 +37,45 @@ pub async fn handle(broker: &Broker, context: &RequestContext, request: CreateTo
         }));
     }
     CreateTopicsResponse { throttle_time_ms: throttle_ms(context, context.request_bytes), topics }
+}
+
+/// Which topics of a request are given partitions, each answered once.
+pub(super) struct Admission {
+    /// How often each is named; 0 once it is answered.
+    times: Map<Str, usize>,
+    too_many: bool,
+    no_time: bool,
+}
+
+impl Admission {
+    /// Of a request that would make `partitions` partitions for these topics.
+    pub(super) fn new<'a>(names: impl Iterator<Item = &'a Str>, partitions: u64, timeout_ms: i32) -> Self {
+        let mut times: Map<Str, usize> = Map::default();
+        names.for_each(|name| *times.entry(name.clone()).or_default() += 1);
+        Self { times, too_many: partitions > PARTITIONS_PER_CREATE_MAX, no_time: timeout_ms <= 0 }
+    }
+
+    /// Whether the topic gets its partitions, or why not; `None`: it was answered before.
+    pub(super) fn admit(&mut self, name: &Str) -> Option<Result<(), Refusal>> {
+        let named = self.times.get_mut(name)?;
+        match *named {
+            0 => return None,
+            1 => {}
+            // One answer for all of them, and it is no.
+            _ => {
+                *named = 0;
+                return Some(Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name.")));
+            }
+        }
+        if self.too_many {
+            let why = format!("The request makes more than {PARTITIONS_PER_CREATE_MAX} partitions; make several.");
+            return Some(Err(Refusal::new(ErrorCode::PolicyViolation, why)));
+        }
+        if self.no_time {
+            return Some(Err(Refusal::new(ErrorCode::RequestTimedOut, "The request gave no time.")));
+        }
+        Some(Ok(()))
+    }
 }
 
 /// Partitions that the request would make, and one for each topic that says nothing sensible.
@@ -118,9 +143,7 @@ async fn one(
             .map(|config| ConfigEntry { name: config.name.clone().into(), value: config.value.clone().map(Into::into) })
             .collect(),
     };
-    let command = Command::CreateTopic(create);
-    let outcome = if validate_only { would_be(broker, &command)? } else { broker.shard().command(command).await? };
-    match outcome {
+    match decide(broker, Command::CreateTopic(create), validate_only).await? {
         Outcome::Created(topic) if validate_only => {
             Ok(CreatableTopicResult { topic_id: TopicId::ZERO, ..result(broker, context, &topic) })
         }

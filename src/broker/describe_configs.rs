@@ -8,7 +8,7 @@ use super::settings::{self, BrokerSetting, Source, Synonym};
 use super::throttle::throttle_ms;
 use super::{Broker, Options};
 use crate::base::limits::{CONFIGS_DESCRIBED_MAX, RESOURCES_LARGE};
-use crate::cluster::topic_config::{KEYS, TopicKey};
+use crate::cluster::topic_config::{KEYS, TopicKey, quoted};
 use crate::cluster::{Topic, validate_name};
 use crate::protocol::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResponse,
@@ -58,7 +58,7 @@ pub(super) fn names_this_broker(options: &Options, name: &str) -> Result<bool, R
     if name.is_empty() {
         return Ok(false);
     }
-    let quoted: String = name.chars().take(QUOTED_CHARS_MAX).collect();
+    let quoted = quoted(name);
     let id: i32 = name.parse().map_err(|_| {
         let why = format!("Broker id must be an integer, but it is: {quoted}");
         Refusal::new(ErrorCode::InvalidRequest, why)
@@ -234,5 +234,3 @@ fn synonyms(synonyms: Vec<Synonym>) -> Vec<DescribeConfigsSynonym> {
 
 /// Resources that are described before others have their turn.
 const RESOURCES_PER_STEP: usize = 64;
-/// Characters of a client's text that a message repeats at most.
-const QUOTED_CHARS_MAX: usize = 64;

@@ -127,15 +127,23 @@ pub async fn answered_holding<Q: Message, A: Message>(
     let request = Q::decode(&mut Reader::new(&body), context.version);
     drop(body);
     match request {
-        Ok(request) => {
-            context.stamps.mark(Stage::Decoded, broker.shard.io().now());
-            let (response, held) = handler(&broker, &context, request).await;
-            match respond(&broker, &context, context.version, &response) {
-                Answer::Respond(frame, _) => Answer::Respond(frame, held).into(),
-                other => other.into(),
-            }
-        }
+        Ok(request) => ask(&broker, &context, request, handler).await.into(),
         Err(fault) => undecodable(&context, fault).into(),
+    }
+}
+
+/// Asks the handler of a request that was understood, and makes its response a frame.
+async fn ask<Q, A: Message>(
+    broker: &Broker,
+    context: &RequestContext,
+    request: Q,
+    handler: impl AsyncFnOnce(&Broker, &RequestContext, Q) -> (A, Option<Held>),
+) -> Answer {
+    context.stamps.mark(Stage::Decoded, broker.shard.io().now());
+    let (response, held) = handler(broker, context, request).await;
+    match respond(broker, context, context.version, &response) {
+        Answer::Respond(frame, _) => Answer::Respond(frame, held),
+        other => other,
     }
 }
 
@@ -177,14 +185,7 @@ pub async fn answered_parked<Q: Message + 'static, A: Message>(
     let request = Q::decode(&mut Reader::new(&body), context.version);
     drop(body);
     match request {
-        Ok(request) => Handled::Later(Box::pin(async move {
-            context.stamps.mark(Stage::Decoded, broker.shard.io().now());
-            let (response, held) = handler(&broker, &context, request).await;
-            match respond(&broker, &context, context.version, &response) {
-                Answer::Respond(frame, _) => Answer::Respond(frame, held),
-                other => other,
-            }
-        })),
+        Ok(request) => Handled::Later(Box::pin(async move { ask(&broker, &context, request, handler).await })),
         Err(fault) => undecodable(&context, fault).into(),
     }
 }

@@ -7,10 +7,9 @@ use super::create_topics::new_topic_id;
 use super::errors::Refusal;
 use super::throttle::throttle_ms;
 use crate::cluster::{Command, CommandFault, ConfigEntry, CreateTopic, GROUPS_TOPIC};
-use crate::coordinator::partition_for;
 use crate::protocol::messages::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
 use crate::protocol::{ErrorCode, Str};
-use crate::shard::CommandError;
+use crate::shard::{CommandError, Shard};
 
 /// Answers a FindCoordinator request.
 pub async fn handle(
@@ -99,9 +98,7 @@ async fn find(
     }
     let image = broker.shard().image();
     let not_there = || Refusal::new(ErrorCode::CoordinatorNotAvailable, "The topic of the groups is not there.");
-    let topic = image.topic(GROUPS_TOPIC).ok_or_else(not_there)?;
-    let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-    let partition = topic.partition(partition_for(key, partitions)).ok_or_else(not_there)?;
+    let partition = Shard::group_partition(&image, key).ok_or_else(not_there)?;
     match image.endpoint(partition, &context.listener) {
         Some(endpoint) => Ok((partition.leader.0, endpoint.host.clone().into(), endpoint.port.into())),
         None => Err(Refusal::new(ErrorCode::CoordinatorNotAvailable, "No broker of this listener leads the group.")),

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use super::catalogue::APIS;
+use super::catalogue::{APIS, place};
 use crate::base::Times;
 use crate::protocol::ApiKey;
 
@@ -121,7 +121,7 @@ impl Counter {
     }
 
     fn api(&self, api: ApiKey, count: impl FnOnce(&mut ApiCounts)) {
-        if let Ok(at) = APIS.binary_search_by_key(&api, |row| row.key) {
+        if let Some(at) = place(api) {
             count(&mut self.0.borrow_mut().apis[at]);
         }
     }

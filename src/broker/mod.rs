@@ -64,9 +64,9 @@ use crate::base::limits::{
     ANSWER_BYTES_CHARGED, ANSWER_BYTES_MIN, FETCH_SESSIONS_PER_CORE_MAX, LARGE_REQUESTS_AT_ONCE, RECODED_BYTES_MAX,
 };
 use crate::base::{Mono, NodeId, PartitionIndex, TopicId};
-use crate::cluster::{Command, CommandFault, EntryId, Image, Outcome, Partition, Topic, TopicSettings};
+use crate::cluster::{Command, EntryId, Image, Outcome, Partition, Topic, TopicSettings};
 use crate::protocol::{ErrorCode, Str};
-use crate::shard::{Budget, Shard};
+use crate::shard::{Budget, CommandError, Shard};
 use fetch_session::{FetchSessions, TopicKey};
 
 /// What an operator may set about answering requests.
@@ -208,13 +208,16 @@ fn find_partition<'a>(
     Ok((topic, partition))
 }
 
-/// What a metadata command would do now. Nothing is changed.
-fn would_be(broker: &Broker, command: &Command) -> Result<Outcome, CommandFault> {
+/// Carries out a metadata command, or only says what it would do now and changes nothing.
+async fn decide(broker: &Broker, command: Command, validate_only: bool) -> Result<Outcome, CommandError> {
+    if !validate_only {
+        return broker.shard().command(command).await;
+    }
     let image = broker.shard().image();
     let version = image.version();
     let entry = EntryId { index: version.index + 1, ..version };
-    let (_, _, outcome) = crate::cluster::apply(&image, entry, command);
-    outcome
+    let (_, _, outcome) = crate::cluster::apply(&image, entry, &command);
+    outcome.map_err(CommandError::Refused)
 }
 
 /// A topic's name or id as requests carry them: by id where the version says so.

@@ -99,18 +99,27 @@ fn fill_in(version: i16, topics: &mut [OffsetCommitResponseTopic], reply: Reply)
     match reply {
         Reply::OffsetCommit(Ok(committed)) => {
             let results = committed.into_iter().flat_map(|topic| topic.partitions);
-            for (partition, (index, result)) in waiting.zip(results) {
-                debug_assert_eq!(partition.partition_index, index.0);
-                partition.error_code = result.map_or_else(code, |()| ErrorCode::None).code();
-            }
+            answer_in_order(waiting.map(|one| (one.partition_index, &mut one.error_code)), results, code);
         }
         Reply::OffsetCommit(Err(error)) => waiting.for_each(|partition| partition.error_code = code(error).code()),
         other => unreachable!("an OffsetCommit was answered with {other:?}"),
     }
 }
 
+/// Gives partitions that wait for the coordinator its results, which come in the order in which they were asked.
+pub(super) fn answer_in_order<'a>(
+    waiting: impl Iterator<Item = (i32, &'a mut i16)>,
+    results: impl Iterator<Item = (PartitionIndex, Result<(), GroupError>)>,
+    code: impl Fn(GroupError) -> ErrorCode,
+) {
+    for ((asked, error_code), (index, result)) in waiting.zip(results) {
+        debug_assert_eq!(asked, index.0);
+        *error_code = result.map_or_else(&code, |()| ErrorCode::None).code();
+    }
+}
+
 /// Stands for an answer that is not known. No error of Kafka's has this code.
-const WAITS: i16 = i16::MIN;
+pub(super) const WAITS: i16 = i16::MIN;
 /// The first version that speaks of topics by id.
 const BY_ID_FROM: i16 = 10;
 /// The first version that may be told that there is no such group.

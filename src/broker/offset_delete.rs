@@ -4,6 +4,7 @@ use super::Broker;
 use super::authorize::{Operation, Resource, allowed};
 use super::context::RequestContext;
 use super::errors;
+use super::offset_commit::{WAITS, answer_in_order};
 use super::throttle::throttle_ms;
 use crate::base::PartitionIndex;
 use crate::coordinator::{self, Command, Reply};
@@ -61,12 +62,6 @@ async fn deleted(
         other => unreachable!("an OffsetDelete was answered with {other:?}"),
     };
     let waiting = topics.iter_mut().flat_map(|topic| &mut topic.partitions).filter(|one| one.error_code == WAITS);
-    for (partition, (index, result)) in waiting.zip(results) {
-        debug_assert_eq!(partition.partition_index, index.0);
-        partition.error_code = result.map_or_else(errors::group, |()| ErrorCode::None).code();
-    }
+    answer_in_order(waiting.map(|one| (one.partition_index, &mut one.error_code)), results, errors::group);
     Ok(topics)
 }
-
-/// Stands for an answer that is not known. No error of Kafka's has this code.
-const WAITS: i16 = i16::MIN;

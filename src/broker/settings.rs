@@ -103,7 +103,7 @@ pub fn kafka_type(values: Option<Values>) -> i8 {
 
 /// What the topic says itself. The broker's own topics are kept by key, whatever holds for others.
 fn own(topic: &Topic, key: &TopicKey) -> Option<Str> {
-    if topic.is_internal() && key.name == "cleanup.policy" {
+    if topic.is_fixed(key.name) {
         return Some("compact".into());
     }
     topic.configs.get(key.name).map(|value| value.clone().into())

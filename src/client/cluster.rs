@@ -108,10 +108,15 @@ impl Client {
     }
 
     /// The brokers that lead a topic's partitions, in the order of the partitions; none where there is no leader now.
-    pub fn leaders(&mut self, topic: &str) -> Result<Vec<Option<String>>> {
-        if let Some(known) = self.leaders.get(topic) {
-            return Ok(known.clone());
+    pub fn leaders(&mut self, topic: &str) -> Result<&[Option<String>]> {
+        if !self.leaders.contains_key(topic) {
+            let leaders = self.find_leaders(topic)?;
+            self.leaders.insert(topic.to_owned(), leaders);
         }
+        Ok(&self.leaders[topic])
+    }
+
+    fn find_leaders(&mut self, topic: &str) -> Result<Vec<Option<String>>> {
         let answer = self.metadata(Some(&[topic]))?;
         let brokers: Map<i32, String> =
             answer.brokers.iter().map(|broker| (broker.node_id, format!("{}:{}", broker.host, broker.port))).collect();
@@ -119,9 +124,7 @@ impl Client {
         check(found.error_code, None, || format!("topic {topic:?}"))?;
         let mut partitions: Vec<_> = found.partitions.iter().collect();
         partitions.sort_by_key(|partition| partition.partition_index);
-        let leaders: Vec<_> = partitions.iter().map(|partition| brokers.get(&partition.leader_id).cloned()).collect();
-        self.leaders.insert(topic.to_owned(), leaders.clone());
-        Ok(leaders)
+        Ok(partitions.iter().map(|partition| brokers.get(&partition.leader_id).cloned()).collect())
     }
 
     /// The broker that leads a partition.
@@ -136,6 +139,23 @@ impl Client {
             Some(None) => Err(ClientError::Usage(format!("{topic}-{partition} has no leader now"))),
             Some(Some(leader)) => Ok(leader.clone()),
         }
+    }
+
+    /// What is asked of partitions, each with its number, by the brokers that lead them.
+    pub(super) fn by_leader<T>(
+        &mut self,
+        topic: &str,
+        asked: impl IntoIterator<Item = (i32, T)>,
+    ) -> Result<Vec<(String, Vec<T>)>> {
+        let mut shares: Vec<(String, Vec<T>)> = Vec::new();
+        for (partition, one) in asked {
+            let leader = self.leader(topic, partition)?;
+            match shares.iter_mut().find(|(address, _)| *address == leader) {
+                Some((_, share)) => share.push(one),
+                None => shares.push((leader, vec![one])),
+            }
+        }
+        Ok(shares)
     }
 
     /// The coordinator of a group.

@@ -87,14 +87,7 @@ impl Client {
 
     /// Reads what is there from these offsets on, transactions that are open or aborted included; waits up to `wait` if there is nothing.
     pub fn fetch(&mut self, topic: &str, from: &[(i32, i64)], wait: Duration) -> Result<Vec<Fetched>> {
-        let mut shares: Vec<(String, Vec<(i32, i64)>)> = Vec::new();
-        for &(partition, offset) in from {
-            let leader = self.leader(topic, partition)?;
-            match shares.iter_mut().find(|(address, _)| *address == leader) {
-                Some((_, share)) => share.push((partition, offset)),
-                None => shares.push((leader, vec![(partition, offset)])),
-            }
-        }
+        let shares = self.by_leader(topic, from.iter().map(|&(partition, offset)| (partition, (partition, offset))))?;
         // With several brokers each waits in turn, so that the whole takes no longer.
         let wait = wait / u32::try_from(shares.len()).unwrap_or(u32::MAX).max(1);
         let mut all = Vec::new();

@@ -126,15 +126,10 @@ impl Client {
             When::End => -1,
             When::Time(ms) => ms,
         };
-        let mut shares: Vec<(String, Vec<ListOffsetsPartition>)> = Vec::new();
-        for &partition in partitions {
-            let leader = self.leader(topic, partition)?;
-            let asked = ListOffsetsPartition { partition_index: partition, timestamp, ..Default::default() };
-            match shares.iter_mut().find(|(address, _)| *address == leader) {
-                Some((_, share)) => share.push(asked),
-                None => shares.push((leader, vec![asked])),
-            }
-        }
+        let asked = |&partition: &i32| {
+            (partition, ListOffsetsPartition { partition_index: partition, timestamp, ..Default::default() })
+        };
+        let shares = self.by_leader(topic, partitions.iter().map(asked))?;
         let mut found: Map<i32, i64> = Map::default();
         for (leader, partitions) in shares {
             let topics = vec![ListOffsetsTopic { name: topic.into(), partitions }];

@@ -314,7 +314,7 @@ fn alter_configs(image: &mut Image, alter: &AlterTopicConfigs) -> Result<(Outcom
     let old = image.topic_by_id(&alter.topic_id).cloned().ok_or(CommandFault::UnknownTopic(alter.topic_id))?;
     let mut configs = old.configs.clone();
     if alter.replace {
-        configs.retain(|name, _| is_fixed(&old, name));
+        configs.retain(|name, _| old.is_fixed(name));
     }
     for change in &alter.changes {
         let given = || change.value.clone().ok_or_else(|| ConfigFault::Null { name: change.name.to_string() });
@@ -325,7 +325,7 @@ fn alter_configs(image: &mut Image, alter: &AlterTopicConfigs) -> Result<(Outcom
                 fault => return Err(fault.into()),
             }
         };
-        if is_fixed(&old, key.name) {
+        if old.is_fixed(key.name) {
             match (change.operation, change.value.as_deref()) {
                 (ConfigOperation::Set, Some("compact")) => continue,
                 _ => return Err(ConfigFault::Fixed { name: key.name, topic: old.name.clone() }.into()),
@@ -347,17 +347,12 @@ fn alter_configs(image: &mut Image, alter: &AlterTopicConfigs) -> Result<(Outcom
         }
     }
     let mut overrides = TopicOverrides::default();
-    for (name, value) in configs.iter().filter(|(name, _)| !is_fixed(&old, name)) {
+    for (name, value) in configs.iter().filter(|(name, _)| !old.is_fixed(name)) {
         overrides.set(name, Some(value))?;
     }
     let topic = Arc::new(Topic { configs, overrides, ..Topic::clone(&old) });
     image.replace_topic(&old, topic.clone());
     Ok((Outcome::Altered(topic.clone()), vec![Event::ConfigsAltered(topic)]))
-}
-
-/// The broker's own topics are kept by key, and stay so.
-fn is_fixed(topic: &Topic, name: &str) -> bool {
-    topic.is_internal() && name == "cleanup.policy"
 }
 
 /// In Kafka's order: a topic that exists says so, whatever else is wrong with it.

@@ -105,6 +105,11 @@ impl Topic {
         is_internal(&self.name)
     }
 
+    /// A configuration that stays as it is: the broker's own topics are kept by key.
+    pub fn is_fixed(&self, name: &str) -> bool {
+        self.is_internal() && name == "cleanup.policy"
+    }
+
     /// What holds for it, given the broker's defaults.
     pub fn settings(&self, defaults: &TopicSettings) -> TopicSettings {
         self.overrides.over(defaults)

@@ -137,7 +137,7 @@ impl TopicOverrides {
         let value = value.ok_or_else(|| ConfigFault::Null { name: name.into() })?;
         let parsed = key.values.parse(value).ok_or_else(|| ConfigFault::Value {
             name: key.name,
-            value: value.chars().take(QUOTED_CHARS_MAX).collect(),
+            value: quoted(value),
             rule: key.values.rule(),
         })?;
         (key.store)(self, parsed);
@@ -360,7 +360,7 @@ impl ConfigFault {
         match NOT_HONOURED.iter().find(|known| **known == name) {
             Some(name) => Self::NotHonoured { name },
             None => Self::Unknown {
-                name: name.chars().take(QUOTED_CHARS_MAX).collect(),
+                name: quoted(name),
                 nearest: if name.len() > QUOTED_CHARS_MAX {
                     None
                 } else {
@@ -603,6 +603,11 @@ const NOT_HONOURED: &[&str] = &[
     "remote.log.delete.on.disable",
     "remote.storage.enable",
 ];
+
+/// A client's text, as a message repeats it.
+pub fn quoted(text: &str) -> String {
+    text.chars().take(QUOTED_CHARS_MAX).collect()
+}
 
 /// Characters of a client's text that a message repeats at most.
 const QUOTED_CHARS_MAX: usize = 64;

@@ -1,5 +1,6 @@
 //! DescribeGroups, ListGroups and DeleteGroups.
 
+use super::census::STATES;
 use super::command::ListGroups;
 use super::error::GroupError;
 use super::group::{DEAD, Group, State};
@@ -109,3 +110,36 @@ impl Group {
 
 /// The type of all groups here, as KIP-848 names it.
 const CLASSIC: &str = "classic";
+
+impl ListGroups {
+    /// What filters can mean, however many other names they have besides: each partition's coordinator gets a copy, and holds every group against it.
+    pub fn of(states: &[Str], types: &[Str]) -> Self {
+        Self { states: known(states, &STATES, DEAD), types: known(types, &[CLASSIC], NO_TYPE) }
+    }
+}
+
+/// The names among `names` that a filter has. One that has none of them lets nothing through, as `none` does, which no group is listed with.
+fn known(filter: &[Str], names: &[&str], none: &str) -> Vec<Str> {
+    let has = |name: &&&str| filter.iter().any(|asked| asked.trim().eq_ignore_ascii_case(name));
+    let known: Vec<Str> = names.iter().filter(has).map(|name| Str::from(*name)).collect();
+    if known.is_empty() && !filter.is_empty() { vec![none.into()] } else { known }
+}
+
+const NO_TYPE: &str = "none";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every group of every partition was held against every name, for as long as a request can make that.
+    #[test]
+    fn a_filter_is_what_it_knows() {
+        let states = |asked: &[&str]| -> Vec<String> {
+            let asked: Vec<Str> = asked.iter().map(|name| Str::from(*name)).collect();
+            known(&asked, &STATES, DEAD).iter().map(|name| name.to_string()).collect()
+        };
+        assert!(states(&[]).is_empty(), "everything");
+        assert_eq!(states(&["stable ", "x", "STABLE", "Empty"]), ["Empty", "Stable"]);
+        assert_eq!(states(&["x"]), ["Dead"]);
+    }
+}

@@ -29,7 +29,7 @@ use super::waiters::{Answers, first};
 use super::{Shard, State};
 use crate::base::limits::{GROUP_REQUESTS_PARKED_PER_CORE_MAX, LABEL_BYTES_MAX, SEGMENT_READ_BYTES_MAX, YIELD_BYTES};
 use crate::base::{LeaderEpoch, LogId, Map, Mono, Offset, ShardId, Timestamp, TopicId};
-use crate::cluster::{GROUPS_TOPIC, Image, Topic, placement};
+use crate::cluster::{GROUPS_TOPIC, Image, Partition, Topic, placement};
 use crate::coordinator::{
     self, Append, AppendId, Coordinator, Effects, GroupError, ListGroups, ListedGroup, Loading, Now, Token,
     partition_for,
@@ -40,11 +40,16 @@ use crate::record::{self, BatchLimits, Codec, RawBatch, Scratch, TimestampType};
 use crate::storage::drive::Notify;
 
 impl Shard {
-    /// The log of the partition of `__consumer_offsets` that holds a group. `None`: that topic was not made yet.
-    pub fn group_log(image: &Image, group: &str) -> Option<LogId> {
+    /// The partition of `__consumer_offsets` that holds a group. `None`: that topic was not made yet.
+    pub fn group_partition<'a>(image: &'a Image, group: &str) -> Option<&'a Partition> {
         let topic = image.topic(GROUPS_TOPIC)?;
         let partitions = i32::try_from(topic.partitions.len()).ok().filter(|partitions| *partitions > 0)?;
-        topic.partition(partition_for(group, partitions)).map(|partition| partition.log_id)
+        topic.partition(partition_for(group, partitions))
+    }
+
+    /// The log of that partition.
+    pub fn group_log(image: &Image, group: &str) -> Option<LogId> {
+        Self::group_partition(image, group).map(|partition| partition.log_id)
     }
 
     /// Has a command carried out by the coordinator of `group`.

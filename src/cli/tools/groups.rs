@@ -94,11 +94,11 @@ pub(super) fn run(group: &Group, out: &mut dyn Write) -> Result<(), Refusal> {
         }
         Group::Describe { group, to } => write(out, &describe(&mut to.connect()?, group)?, to.json),
         Group::Reset(reset) => {
-            let moves = plan(&mut reset.to.connect()?, reset)?;
+            let mut client = reset.to.connect()?;
+            let moves = plan(&mut client, reset)?;
             let mut parts =
                 vec![Part::Table(&["topic", "partition", "from", "to"], moves.iter().map(Move::row).collect())];
             if reset.execute {
-                let mut client = reset.to.connect()?;
                 let offsets: Vec<_> = moves.iter().map(|found| found.to.clone()).collect();
                 client.commit_offsets(&reset.group, &offsets)?;
             } else {
