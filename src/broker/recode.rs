@@ -15,11 +15,16 @@ pub(super) fn fold(settings: &TopicSettings) -> Option<Fold> {
     let codec = settings.compression?;
     let level = match codec {
         Codec::Gzip => Some(settings.gzip_level).filter(|level| *level > 0),
+        // Kafka's default stands for the fast way, which is no level of the thorough one.
+        Codec::Lz4 => Some(settings.lz4_level).filter(|level| *level != LZ4_FAST),
         Codec::Zstd => Some(settings.zstd_level),
-        Codec::None | Codec::Snappy | Codec::Lz4 => None,
+        Codec::None | Codec::Snappy => None,
     };
     Some(Fold { codec, level })
 }
+
+/// Kafka's default level of lz4.
+const LZ4_FAST: i32 = 9;
 
 /// What one request holds of it.
 #[derive(Default)]

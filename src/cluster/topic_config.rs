@@ -41,6 +41,8 @@ pub struct TopicSettings {
     pub compression: Option<Codec>,
     /// How hard gzip tries, 1 to 9; -1: as it does by itself.
     pub gzip_level: i32,
+    /// How hard lz4 tries, 1 to 17; 9 is the fast way.
+    pub lz4_level: i32,
     /// How hard zstd tries.
     pub zstd_level: i32,
     /// Records between flushes. Shown, and kept whatever it is: there is a flush before every acknowledgement.
@@ -68,6 +70,7 @@ impl Default for TopicSettings {
             min_insync_replicas: 1,
             compression: None,
             gzip_level: -1,
+            lz4_level: 9,
             zstd_level: 3,
             flush_messages: 1,
             flush_ms: i64::MAX,
@@ -93,6 +96,7 @@ pub struct TopicOverrides {
     min_insync_replicas: Option<i32>,
     compression: Option<Option<Codec>>,
     gzip_level: Option<i32>,
+    lz4_level: Option<i32>,
     zstd_level: Option<i32>,
     flush_messages: Option<i64>,
     flush_ms: Option<i64>,
@@ -117,6 +121,7 @@ impl TopicOverrides {
             min_insync_replicas: self.min_insync_replicas.unwrap_or(defaults.min_insync_replicas),
             compression: self.compression.unwrap_or(defaults.compression),
             gzip_level: self.gzip_level.unwrap_or(defaults.gzip_level),
+            lz4_level: self.lz4_level.unwrap_or(defaults.lz4_level),
             zstd_level: self.zstd_level.unwrap_or(defaults.zstd_level),
             flush_messages: self.flush_messages.unwrap_or(defaults.flush_messages),
             flush_ms: self.flush_ms.unwrap_or(defaults.flush_ms),
@@ -208,6 +213,7 @@ impl TopicKey {
                 CODEC_WORDS[settings.compression.map_or(0, |codec| usize::from(codec.bits()) + 1)].into()
             }
             "compression.gzip.level" => settings.gzip_level.to_string(),
+            "compression.lz4.level" => settings.lz4_level.to_string(),
             "compression.zstd.level" => settings.zstd_level.to_string(),
             "flush.messages" => settings.flush_messages.to_string(),
             "flush.ms" => settings.flush_ms.to_string(),
@@ -392,10 +398,10 @@ pub const KEYS: &[TopicKey] = &[
     TopicKey {
         name: "compression.lz4.level",
         broker_key: "compression.lz4.level",
-        values: Values::Only(Look::Int, "9"),
+        values: Values::Int(1, 17),
         default: "9",
-        documentation: "How hard lz4 tries where the broker compresses. Always 9, which stands for the fast way, as in Kafka.",
-        store: |_, _| {},
+        documentation: "How hard lz4 tries where the broker compresses, that is with compression.type=lz4. 9 stands for the fast way, as in Kafka; above 12 nothing changes.",
+        store: |overrides, value| overrides.lz4_level = Some(value as i32),
     },
     TopicKey {
         name: "compression.type",
@@ -649,7 +655,8 @@ mod tests {
             ("compression.type", "none", "one of 'producer', 'uncompressed', 'gzip', 'snappy', 'lz4', 'zstd'."),
             ("compression.gzip.level", "0", "-1 for the default, or a whole number from 1 to 9."),
             ("compression.gzip.level", "10", "-1 for the default, or a whole number from 1 to 9."),
-            ("compression.lz4.level", "12", "'9', the only value honoured by this version."),
+            ("compression.lz4.level", "0", "a whole number from 1 to 17."),
+            ("compression.lz4.level", "18", "a whole number from 1 to 17."),
             ("compression.zstd.level", "23", "a whole number from -131072 to 22."),
         ] {
             let fault = overrides.set(name, Some(value)).expect_err(name).to_string();

@@ -75,6 +75,23 @@ fn every_codec_is_stored_as_every_other_one() {
 }
 
 #[test]
+fn lz4_tries_as_hard_as_the_topic_says() {
+    let mut wire = connect();
+    let value: Vec<u8> =
+        (0..20_000u32).flat_map(|n| (n.wrapping_mul(2_654_435_761) >> 21).to_string().into_bytes()).collect();
+    let sizes = ["9", "12"].map(|level| {
+        let topic = format!("z-lz4-{level}");
+        wire.create(&topic, 1, &[("compression.type", "lz4"), ("compression.lz4.level", level)]);
+        assert_eq!(wire.produce(&topic, 0, -1, &batch(Codec::None, -1, -1, &value)).error_code, 0);
+        let (_, bytes) = fetch(&mut wire, 11, &topic, 0);
+        let found = batches(&bytes).next().expect("a batch");
+        assert_eq!(unfolded(Codec::Lz4, found.body()), batch(Codec::None, -1, -1, &value)[HEADER_BYTES..]);
+        found.body().len()
+    });
+    assert!(sizes[1] < sizes[0], "{sizes:?}");
+}
+
+#[test]
 fn the_broker_s_default_holds_and_a_topic_may_say_otherwise() {
     let node = Node::with("compression-default", 2, |options| {
         let defaults = coretide::cluster::TopicSettings { compression: Some(Codec::Zstd), ..Default::default() };

@@ -114,6 +114,9 @@ impl Unfolder {
     }
 }
 
+/// Why folding cannot fail.
+const ROOM: &str = "the output has its maximum size";
+
 fn header_checksum(descriptor: &[u8]) -> u8 {
     (XxHash32::oneshot(0, descriptor) >> 8) as u8
 }
@@ -124,14 +127,17 @@ fn fault(what: &'static str) -> CompressFault {
     CompressFault { codec: Codec::Lz4, what, ends_early: false }
 }
 
-/// Writes frames as Kafka's Java client does: independent blocks of 64 KiB, no checksums but the header's.
+/// Writes frames as Kafka's Java client does: independent blocks of 64 KiB, no checksums but the header's. Without a level blocks are made the fast way, with
+/// one by the slow and thorough encoder (lz4hc), as Kafka does.
 #[derive(Debug, Default)]
 pub(super) struct Folder {
     gatherer: Gatherer,
+    level: Option<i32>,
 }
 
 impl Folder {
-    pub(super) fn begin(&mut self, out: &mut Vec<u8>) {
+    pub(super) fn begin(&mut self, level: Option<i32>, out: &mut Vec<u8>) {
+        self.level = level;
         let descriptor = [VERSION_1 | INDEPENDENT, 4 << 4];
         out.extend(MAGIC);
         out.extend(descriptor);
@@ -140,11 +146,13 @@ impl Folder {
     }
 
     pub(super) fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) {
-        self.gatherer.push(piece, BLOCK_BYTES, |block| fold_block(block, out));
+        let level = self.level;
+        self.gatherer.push(piece, BLOCK_BYTES, |block| fold_block(level, block, out));
     }
 
     pub(super) fn end(&mut self, out: &mut Vec<u8>) {
-        self.gatherer.end(|block| fold_block(block, out));
+        let level = self.level;
+        self.gatherer.end(|block| fold_block(level, block, out));
         out.extend([0; 4]);
     }
 
@@ -153,10 +161,17 @@ impl Folder {
     }
 }
 
-fn fold_block(block: &[u8], out: &mut Vec<u8>) {
+fn fold_block(level: Option<i32>, block: &[u8], out: &mut Vec<u8>) {
     let at = out.len();
     out.resize(at + 4 + lz4_flex::block::get_maximum_output_size(block.len()), 0);
-    let folded = lz4_flex::block::compress_into(block, &mut out[at + 4..]).expect("the output has its maximum size");
+    let into = &mut out[at + 4..];
+    let folded = match level {
+        None => lz4_flex::block::compress_into(block, into).expect(ROOM),
+        Some(level) => {
+            let mode = lz4::block::CompressionMode::HIGHCOMPRESSION(level);
+            lz4::block::compress_to_buffer(block, Some(mode), false, into).expect(ROOM)
+        }
+    };
     let length = if folded < block.len() {
         folded as u32
     } else {
@@ -203,6 +218,22 @@ mod tests {
         FrameDecoder::new(&folded[..]).read_to_end(&mut again).unwrap();
         assert!(again == input());
         assert!(folded.len() < input().len());
+    }
+
+    /// One that was as hard as another, or as the fast way, would not be asked for. 17 is as hard as 12, the hardest of lz4hc.
+    #[test]
+    fn levels_are_kept_and_other_readers_read_them() {
+        let text: Vec<u8> =
+            (0..60_000u32).flat_map(|n| format!("{} ", n.wrapping_mul(2_654_435_761) >> 21).into_bytes()).collect();
+        let sizes = [None, Some(1), Some(4), Some(12), Some(17)].map(|level| {
+            let mut folded = Vec::new();
+            compress(Codec::Lz4, level, &text, &mut folded);
+            let mut again = Vec::new();
+            FrameDecoder::new(&folded[..]).read_to_end(&mut again).unwrap();
+            assert!(again == text, "{level:?}");
+            folded.len()
+        });
+        assert!(sizes[0] > sizes[1] && sizes[1] > sizes[2] && sizes[2] > sizes[3] && sizes[3] == sizes[4], "{sizes:?}");
     }
 
     /// As `Lz4BlockOutputStream` of kafka-clients writes them, to the byte.

@@ -75,7 +75,7 @@ pub(super) enum Refolded {
 pub struct Fold {
     /// The codec.
     pub codec: Codec,
-    /// How hard it tries, where the codec has levels: gzip (1 to 9) and zstd. `None`: the codec's own default.
+    /// How hard it tries: gzip 1 to 9, lz4 1 to 17, zstd. `None`: the codec's own default. Snappy has no levels.
     pub level: Option<i32>,
 }
 
@@ -158,7 +158,7 @@ impl Folder {
             Codec::None => {}
             Codec::Gzip => self.gzip.begin(fold.level, out),
             Codec::Snappy => self.snappy.begin(out),
-            Codec::Lz4 => self.lz4.begin(out),
+            Codec::Lz4 => self.lz4.begin(fold.level, out),
             Codec::Zstd => self.zstd.begin(fold.level, bytes),
         }
     }
@@ -259,7 +259,7 @@ pub fn decompress_bounded(
     }
 }
 
-/// Folds a whole body onto the end of `out`. `level` counts for gzip (1 to 9) and zstd, each with its own default; the other two have none.
+/// Folds a whole body onto the end of `out`. `level` is as in [`Fold`].
 pub fn compress(codec: Codec, level: Option<i32>, input: &[u8], out: &mut Vec<u8>) {
     let mut folder = Folder::default();
     folder.begin(Fold { codec, level }, input.len(), out);
