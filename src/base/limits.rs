@@ -77,8 +77,8 @@ const _: () = assert!(ANSWER_BYTES_CHARGED <= ANSWER_BYTES_MIN);
 /// Bytes of an answer that are written before their charge is given back.
 pub const WRITE_STEP_BYTES: usize = 1 << 20;
 
-/// Connections on their way from the acceptor to one core at most.
-pub const ARRIVALS_MAX: usize = 1024;
+/// Connections on their way from the acceptor to one core at most. The next one waits at the acceptor.
+pub const ARRIVALS_MAX: usize = 64;
 
 /// Partitions of one topic at most.
 pub const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
@@ -194,7 +194,7 @@ pub const GROUP_REQUESTS_PARKED_PER_CORE_MAX: usize = CONNECTIONS_PER_CORE_MAX /
 pub const COORDINATOR_APPENDS_MAX: usize = 1024;
 /// Timers of one coordinator that are carried out together.
 pub const COORDINATOR_TIMERS_PER_TICK: usize = 1024;
-/// Groups and offsets that one step of the search for expired offsets looks at; the offsets of the last group it ends with.
+/// Groups and offsets that one step of the search for expired offsets, or for those of deleted topics, looks at; the offsets of the last group it ends with.
 pub const EXPIRY_LOOKS_PER_STEP: usize = 512;
 const _: () = assert!(MEMBER_BYTES_MAX <= COORDINATOR_BYTES_MAX && MEMBER_BYTES_MAX <= REQUEST_BYTES_MAX_SMALL);
 

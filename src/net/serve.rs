@@ -12,7 +12,6 @@ use super::counts::Counts;
 use super::listener::Arrival;
 use super::stream::Stream;
 use crate::base::Map;
-use crate::base::limits::CONNECTIONS_PER_CORE_MAX;
 use crate::broker::{Broker, Peer};
 use crate::io::{Io, Receiver};
 
@@ -51,11 +50,6 @@ impl Core {
     async fn take_in(self: Rc<Self>, mut arrivals: Receiver<Arrival>) {
         while let Some(arrival) = arrivals.recv().await {
             if self.stopping.get() {
-                continue;
-            }
-            if self.connections.borrow().len() >= CONNECTIONS_PER_CORE_MAX {
-                self.counts.count(|counts| counts.refused += 1);
-                tracing::warn!(peer = %arrival.peer, "connection closed: this core serves {CONNECTIONS_PER_CORE_MAX}");
                 continue;
             }
             match self.io.adopt(arrival.socket) {
