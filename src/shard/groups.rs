@@ -521,10 +521,7 @@ impl State {
         let Stage::Loading(deleted) = &mut seat.stage else { return };
         let deleted = std::mem::take(deleted);
         self.groups.ready(log, loading.loaded(now));
-        if !deleted.is_empty() {
-            let effects = self.groups.lend(log, |coordinator| coordinator.topics_deleted(&deleted, now));
-            self.carry_out(log, effects.unwrap_or_default(), now.wall);
-        }
+        self.groups.lend(log, |coordinator| coordinator.topics_deleted(&deleted, now));
     }
 
     /// A topic is new. If it is that of the groups, its partitions of this core have coordinators from now on.
@@ -538,7 +535,7 @@ impl State {
         }
     }
 
-    /// Topics are gone: so are the offsets in them. If that of the groups is, so are the groups.
+    /// Topics are gone: so are the offsets in them, by and by. If that of the groups is, so are the groups.
     pub(super) fn topics_deleted(&mut self, topics: &[&Topic], now: Now) {
         for topic in topics.iter().filter(|topic| &*topic.name == GROUPS_TOPIC) {
             for partition in &topic.partitions {
@@ -552,8 +549,7 @@ impl State {
             if let Some(Stage::Loading(deleted)) = self.groups.seats.get_mut(&log).map(|seat| &mut seat.stage) {
                 deleted.extend(gone.iter().cloned());
             }
-            let effects = self.groups.lend(log, |coordinator| coordinator.topics_deleted(&gone, now));
-            self.carry_out(log, effects.unwrap_or_default(), now.wall);
+            self.groups.lend(log, |coordinator| coordinator.topics_deleted(&gone, now));
         }
     }
 
