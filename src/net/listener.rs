@@ -64,6 +64,8 @@ pub async fn accept(io: Io, listener: Listener, number: usize, door: Door, turn:
                 io.sleep(ERROR_PAUSE).await;
             }
         }
+        // Many may wait outside; those who are in have their turn.
+        io.yield_now().await;
     }
 }
 
