@@ -61,7 +61,9 @@ impl State {
             return self.answer(part.origin, part.answers);
         }
         let left = if self.lines.is_empty() { self.append_part(now, part) } else { Some(part) };
-        left.map(|part| self.lines.push(part));
+        if let Some(part) = left {
+            self.lines.push(part);
+        }
     }
 
     /// There is room in the journal that was not there before.
