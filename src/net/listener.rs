@@ -54,10 +54,7 @@ pub fn doors(cores: usize) -> (Door, Vec<Receiver<Arrival>>) {
 /// Accepts on one listener for ever. All acceptors run on the same core, with clones of one door; `turn` is theirs together.
 pub async fn accept(io: Io, listener: Listener, number: usize, door: Door, turn: Rc<Turn>, options: Rc<Options>) {
     let most = options.connections_max.min(door.lanes.len() * CONNECTIONS_PER_CORE_MAX);
-    for accepted in 1u64.. {
-        if accepted % ACCEPTED_TOGETHER == 0 {
-            io.yield_now().await;
-        }
+    loop {
         match listener.accept().await {
             Ok((socket, peer)) => {
                 // As Kafka does: at the limit nobody is turned away, the next one waits.
@@ -81,6 +78,8 @@ pub async fn accept(io: Io, listener: Listener, number: usize, door: Door, turn:
                 io.sleep(ERROR_PAUSE).await;
             }
         }
+        // Many may wait outside; those who are in have their turn.
+        io.yield_now().await;
     }
 }
 
@@ -148,8 +147,6 @@ impl Drop for Admission {
     }
 }
 
-/// Connections that are accepted before other tasks of the core have their turn.
-const ACCEPTED_TOGETHER: u64 = 64;
 /// How long the acceptor waits at `max.connections` before it looks again.
 const FULL_PAUSE: Duration = Duration::from_millis(20);
 /// How long the acceptor waits after a failure, such as too many open files.

@@ -76,6 +76,7 @@ impl Core {
                     tracing::warn!(peer = %arrival.peer, %error, "connection closed: its socket could not be taken over")
                 }
             }
+            self.io.yield_now().await;
         }
     }
 

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::append::{Origin, Part};
+use super::lines::Sender;
 use super::message::{
     Answer, Ask, FetchSpec, GroupCommand, GroupReply, ProduceBatch, ProduceError, ReadError, ReadSpec, Reply,
 };
@@ -480,7 +481,10 @@ impl State {
         let appends = effects.appends.iter().map(|append| append.id).collect();
         let origin = Origin::Group { log, life: seat.life, appends };
         let batches = effects.appends.iter().map(|append| batch(log, append)).collect();
-        self.take_part(wall, Part { origin, batches, answers: Answers::new(), ticket: None });
+        self.take_part(
+            wall,
+            Part { sender: Sender::Coordinator(log), origin, batches, answers: Answers::new(), ticket: None },
+        );
     }
 
     /// Batches of a coordinator are durable, or were refused.
