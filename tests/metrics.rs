@@ -4,6 +4,8 @@
 mod kafka;
 #[path = "support/process.rs"]
 mod process;
+#[path = "support/scrape.rs"]
+mod scrape;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,53 +14,13 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use kafka::{Batch, Client};
-use process::Process;
+use process::{Process, until};
+use scrape::{Page, get};
 
 fn broker(name: &str, cores: &str) -> Process {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = std::fs::remove_dir_all(&directory);
     Process::start(&directory, &["--cores", cores, "--journal-size", "128MiB", "--admin", "127.0.0.1:0"])
-}
-
-/// Status and body of a GET.
-fn get(admin: SocketAddr, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(admin).expect("the control thread listens");
-    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").expect("written");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer, and the end behind it");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    (head[9..12].parse().expect("a status"), body.to_owned())
-}
-
-/// The metrics of one scrape.
-struct Page(String);
-
-impl Page {
-    fn scrape(admin: SocketAddr) -> Self {
-        let (status, body) = get(admin, "/metrics");
-        assert_eq!(status, 200, "{body}");
-        Self(body)
-    }
-
-    /// The value of one series, by its name and labels as they are written.
-    fn value(&self, series: &str) -> f64 {
-        self.find(series).unwrap_or_else(|| panic!("{series} is not in\n{}", self.0))
-    }
-
-    fn find(&self, series: &str) -> Option<f64> {
-        let line = self.0.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
-        Some(line.parse().expect("a number"))
-    }
-
-    /// All series of a name together.
-    fn sum(&self, name: &str) -> f64 {
-        let of = |line: &str| {
-            let (series, value) = line.rsplit_once(' ')?;
-            (series.split('{').next() == Some(name)).then(|| value.parse::<f64>().expect("a number"))
-        };
-        self.0.lines().filter_map(of).sum()
-    }
 }
 
 fn batch(values: &[&[u8]]) -> Vec<u8> {
@@ -202,10 +164,11 @@ fn a_broker_that_stops_is_alive_and_not_ready() {
         assert_eq!(client.receive().expect("answered").error, 0);
     }
     client.send_fetch("events", &[(0, 0)], Duration::ZERO, 50 << 20).expect("sent");
-    while Page::scrape(admin).value("coretide_request_seconds_count{class=\"fetch\"}") < 1.0 {}
+    let answered = "coretide_request_seconds_count{class=\"fetch\"}";
+    until("the fetch is answered", || Page::scrape(admin).value(answered) >= 1.0);
     assert_eq!(get(admin, "/ready").0, 200);
     process.terminate();
-    while get(admin, "/ready").0 != 503 {}
+    until("the broker says that it stops", || get(admin, "/ready").0 == 503);
     assert_eq!(get(admin, "/live").0, 200);
     assert_eq!(get(admin, "/metrics").0, 200);
     drop(client);

@@ -18,7 +18,7 @@ use crate::{
     batch::Payload,
     client::Client,
     produce,
-    report::{Run, number},
+    report::{Run, median, number},
     units::Span,
 };
 
@@ -151,10 +151,7 @@ fn start_all(options: &Options, dir: &Path) -> Result<Vec<Endpoint>> {
             Some((name, rest)) if !name.contains(['/', ' ']) => (name, rest),
             _ => ("coretide", text.as_str()),
         };
-        let mut words = rest.split_whitespace();
-        let mut command = Command::new(words.next().ok_or("--coretide names no program")?);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(dir.join(name)).args(words);
-        endpoints.push(Endpoint::start(name, command, dir)?);
+        endpoints.push(Endpoint::start_coretide(name, rest, dir)?);
     }
     if let Some(start) = &options.reference_start {
         let said = shell(start);
@@ -293,9 +290,7 @@ fn spread(mut values: Vec<f64>) -> String {
         return "-".into();
     }
     values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    let median = if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 };
-    format!("**{}** ({} to {})", number(median), number(values[0]), number(values[values.len() - 1]))
+    format!("**{}** ({} to {})", number(median(values.clone())), number(values[0]), number(values[values.len() - 1]))
 }
 
 fn preamble(options: &Options, endpoints: &[Endpoint]) -> String {
@@ -338,7 +333,7 @@ fn shell(command: &str) -> String {
 }
 
 /// Something that is measured. Stopped when dropped.
-struct Endpoint {
+pub(crate) struct Endpoint {
     name: String,
     bootstrap: String,
     pid: u32,
@@ -347,6 +342,19 @@ struct Endpoint {
 }
 
 impl Endpoint {
+    /// Starts a Coretide, given as `PROGRAM [ARGUMENTS]`, with its data in `dir`.
+    pub(crate) fn start_coretide(name: &str, command: &str, dir: &Path) -> Result<Self> {
+        let mut words = command.split_whitespace();
+        let mut command = Command::new(words.next().ok_or("--coretide names no program")?);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(dir.join(name)).args(words);
+        Endpoint::start(name, command, dir)
+    }
+
+    /// Where it listens.
+    pub(crate) fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
     /// Starts a program and waits for the line in which it says where it listens.
     fn start(name: &str, mut command: Command, dir: &Path) -> Result<Self> {
         let log = dir.join(format!("{name}.log"));

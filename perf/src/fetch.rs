@@ -44,6 +44,14 @@ pub struct Options {
 
 /// Fetches as `options` say and returns what was measured. Bytes are those of the records fields.
 pub fn run(options: &Options) -> Result<Run> {
+    let workers = workers(options)?;
+    drive(workers, options.warmup, options.length, options.broker_pid, |mut worker, shared, counters| {
+        worker.run(shared, counters)
+    })
+}
+
+/// The connections, each with its partitions.
+pub(crate) fn workers(options: &Options) -> Result<Vec<Worker>> {
     let mut control = Client::connect(&options.bootstrap)?;
     let partitions = control.leaders(&options.topic)?.len();
     if partitions == 0 {
@@ -64,7 +72,7 @@ pub fn run(options: &Options) -> Result<Run> {
         let stream = client::connect(&options.bootstrap)?;
         workers.push(Worker { options: options.clone(), stream, positions, answer: Vec::new() });
     }
-    drive(workers, options.warmup, options.length, options.broker_pid, Worker::run)
+    Ok(workers)
 }
 
 struct Position {
@@ -73,7 +81,8 @@ struct Position {
     next: i64,
 }
 
-struct Worker {
+/// One connection that fetches.
+pub(crate) struct Worker {
     options: Options,
     stream: TcpStream,
     positions: Vec<Position>,
@@ -81,7 +90,8 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self, shared: &Shared, counters: &Counters) -> Result<Histogram<u64>> {
+    /// Fetches until it is told to stop. May be called again.
+    pub(crate) fn run(&mut self, shared: &Shared, counters: &Counters) -> Result<Histogram<u64>> {
         let mut latency = Histogram::new(3).map_err(|e| e.to_string())?;
         while !shared.stopping() {
             let sent = Instant::now();

@@ -4,9 +4,12 @@
 //! Kafka protocol, so they know only the wire.
 
 pub mod batch;
+pub mod beside;
 pub mod client;
 pub mod compare;
 pub mod fetch;
+pub mod flood;
+pub mod groups;
 pub mod procfs;
 pub mod produce;
 pub mod report;

@@ -1,4 +1,4 @@
-//! What a process has used: CPU time and context switches, read from `/proc`.
+//! What a process has used: CPU time and context switches, read from `/proc`; and how many files it may open.
 
 use std::{fs, time::Duration};
 
@@ -59,6 +59,18 @@ pub fn machine_cpu() -> Result<Duration> {
     let fields: Vec<u64> = line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
     let ticks: u64 = [0, 1, 2, 5, 6, 7].iter().filter_map(|&i| fields.get(i)).sum();
     Ok(Duration::from_secs_f64(ticks as f64 / ticks_per_second()))
+}
+
+/// Lets this process have as many files and sockets open as the system allows it.
+pub fn raise_open_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls get a pointer to a value that lives through them.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
 }
 
 fn ticks_per_second() -> f64 {

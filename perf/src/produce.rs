@@ -82,6 +82,10 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    /// Bytes and requests so far.
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        (self.bytes.load(Relaxed), self.requests.load(Relaxed))
+    }
     pub(crate) fn add(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Relaxed);
         self.requests.fetch_add(1, Relaxed);
@@ -89,6 +93,12 @@ impl Counters {
 }
 
 impl Shared {
+    pub(crate) fn stop(&self) {
+        self.phase.store(STOPPING, Relaxed);
+    }
+    pub(crate) fn fail(&self) {
+        self.failed.store(true, Relaxed);
+    }
     pub(crate) fn stopping(&self) -> bool {
         self.phase.load(Relaxed) == STOPPING
     }
@@ -107,7 +117,9 @@ pub fn run(options: &Options) -> Result<Run> {
         let producer = if options.idempotent { Some(control.init_producer_id()?) } else { None };
         workers.push(Worker::new(options, index, producer)?);
     }
-    drive(workers, options.warmup, options.length, options.broker_pid, Worker::run)
+    drive(workers, options.warmup, options.length, options.broker_pid, |mut worker, shared, counters| {
+        worker.run(shared, counters)
+    })
 }
 
 /// Runs one thread per worker through warm-up and measurement. Shared with the fetch load.
@@ -183,7 +195,7 @@ pub(crate) fn drive<W: Send>(
 }
 
 /// Sends one batch to each partition until it is taken: a leader that was just named may need a moment.
-fn settle(options: &Options) -> Result<()> {
+pub(crate) fn settle(options: &Options) -> Result<()> {
     let mut stream = client::connect(&options.bootstrap)?;
     let deadline = Instant::now() + Duration::from_secs(20);
     for partition in 0..options.partitions {
@@ -238,7 +250,8 @@ struct Prepared {
     sequence: i32,
 }
 
-struct Worker {
+/// One connection that produces.
+pub(crate) struct Worker {
     stream: TcpStream,
     requests: Vec<Prepared>,
     /// The partition that is next.
@@ -257,7 +270,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(options: &Options, index: usize, producer: Option<(i64, i16)>) -> Result<Self> {
+    pub(crate) fn new(options: &Options, index: usize, producer: Option<(i64, i16)>) -> Result<Self> {
         let mut requests = Vec::new();
         for partition in 0..options.partitions {
             let seed = (index as u64) << 32 | (partition as u64) << 8 | 0x9e37_79b9_0000_0001;
@@ -286,7 +299,8 @@ impl Worker {
         })
     }
 
-    fn run(mut self, shared: &Shared, counters: &Counters) -> Result<Histogram<u64>> {
+    /// Sends until it is told to stop, and until everything is answered. May be called again. Gives the latencies of this time.
+    pub(crate) fn run(&mut self, shared: &Shared, counters: &Counters) -> Result<Histogram<u64>> {
         if self.schedule.is_some() {
             // The kernel may round a sleep up by 50 us otherwise.
             // SAFETY: PR_SET_TIMERSLACK takes a plain number and concerns this thread only.
@@ -297,7 +311,7 @@ impl Worker {
         loop {
             let stopping = shared.stopping();
             if stopping && self.waiting.is_empty() {
-                return Ok(self.latency);
+                return Ok(std::mem::replace(&mut self.latency, Histogram::new(3).map_err(|e| e.to_string())?));
             }
             let room = !stopping && self.waiting.len() < self.in_flight;
             match self.schedule {

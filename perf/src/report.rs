@@ -112,6 +112,16 @@ pub fn number(value: f64) -> String {
     }
 }
 
+/// The value in the middle; of an even number the mean of the two. NaN of none.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    if values.is_empty() {
+        return f64::NAN;
+    }
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+}
+
 /// JSON has no NaN: a division by zero requests is shown as null.
 fn finite(value: f64) -> String {
     if value.is_finite() { format!("{value}") } else { "null".into() }

@@ -9,6 +9,11 @@ pub mod api {
     pub const FETCH: i16 = 1;
     pub const LIST_OFFSETS: i16 = 2;
     pub const METADATA: i16 = 3;
+    pub const FIND_COORDINATOR: i16 = 10;
+    pub const JOIN_GROUP: i16 = 11;
+    pub const HEARTBEAT: i16 = 12;
+    pub const LEAVE_GROUP: i16 = 13;
+    pub const SYNC_GROUP: i16 = 14;
     pub const API_VERSIONS: i16 = 18;
     pub const CREATE_TOPICS: i16 = 19;
     pub const DELETE_TOPICS: i16 = 20;
@@ -52,6 +57,10 @@ impl Writer {
     /// A classic string.
     pub fn string(&mut self, s: &str) -> &mut Self {
         self.i16(s.len() as i16).raw(s.as_bytes())
+    }
+    /// A classic byte field.
+    pub fn bytes32(&mut self, bytes: &[u8]) -> &mut Self {
+        self.i32(bytes.len() as i32).raw(bytes)
     }
     /// A compact string.
     pub fn compact(&mut self, s: &str) -> &mut Self {

@@ -77,8 +77,8 @@ const _: () = assert!(ANSWER_BYTES_CHARGED <= ANSWER_BYTES_MIN);
 /// Bytes of an answer that are written before their charge is given back.
 pub const WRITE_STEP_BYTES: usize = 1 << 20;
 
-/// Connections on their way from the acceptor to one core at most.
-pub const ARRIVALS_MAX: usize = 1024;
+/// Connections on their way from the acceptor to one core at most. The next one waits at the acceptor.
+pub const ARRIVALS_MAX: usize = 64;
 
 /// Partitions of one topic at most.
 pub const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
@@ -111,6 +111,13 @@ pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(600);
 pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 256 << 20;
 /// Bytes after which a long computation on a core gives way to others.
 pub const YIELD_BYTES: usize = 256 << 10;
+/// Bytes that one client may have handled, or put into the journal, before others have their turn.
+pub const TURN_BYTES: usize = 64 << 10;
+/// Bytes that a request counts for at least: many small ones are a turn, too.
+pub const TURN_REQUEST_BYTES_MIN: usize = 4 << 10;
+/// Requests of other cores that one core serves before others have their turn.
+pub const TURN_REQUESTS: usize = TURN_BYTES / TURN_REQUEST_BYTES_MIN;
+const _: () = assert!(TURN_REQUEST_BYTES_MIN <= TURN_BYTES && TURN_BYTES <= YIELD_BYTES);
 
 /// Bytes of recompressed batches that one request holds at most before they are handed over. More are recompressed when those are on disk.
 pub const RECODED_BYTES_PER_REQUEST_MAX: usize = 16 << 20;
@@ -194,7 +201,7 @@ pub const GROUP_REQUESTS_PARKED_PER_CORE_MAX: usize = CONNECTIONS_PER_CORE_MAX /
 pub const COORDINATOR_APPENDS_MAX: usize = 1024;
 /// Timers of one coordinator that are carried out together.
 pub const COORDINATOR_TIMERS_PER_TICK: usize = 1024;
-/// Groups and offsets that one step of the search for expired offsets looks at; the offsets of the last group it ends with.
+/// Groups and offsets that one step of the search for expired offsets, or for those of deleted topics, looks at; the offsets of the last group it ends with.
 pub const EXPIRY_LOOKS_PER_STEP: usize = 512;
 const _: () = assert!(MEMBER_BYTES_MAX <= COORDINATOR_BYTES_MAX && MEMBER_BYTES_MAX <= REQUEST_BYTES_MAX_SMALL);
 

@@ -48,7 +48,7 @@ pub async fn handle(broker: Rc<Broker>, context: RequestContext, body: Bytes) ->
     if batches.is_empty() {
         return plan.answer(&broker, &context, acks).into();
     }
-    let ticket = broker.shard.produce(batches);
+    let ticket = broker.shard.produce(context.peer, batches);
     Handled::Later(Box::pin(async move {
         let appended = ticket.await;
         drop(recoded);
@@ -278,7 +278,7 @@ impl Plan {
                             if !recoding.has_room(&batch, fold, limits.max_bytes) {
                                 // Who waits holds nothing that others wait for.
                                 drop(scratch.take());
-                                hand_over(broker, &mut self.slots, std::mem::take(&mut batches)).await;
+                                hand_over(broker, context, &mut self.slots, std::mem::take(&mut batches)).await;
                                 recoding = Recoding::default();
                             }
                             if !recoding.has_share() {
@@ -345,8 +345,8 @@ impl Plan {
 }
 
 /// Has batches appended and waits until they are on disk: a request whose recompressed batches are too many to be held together.
-async fn hand_over(broker: &Broker, slots: &mut [Slot], batches: Batches) {
-    let appended = broker.shard.produce(batches).await;
+async fn hand_over(broker: &Broker, context: &RequestContext, slots: &mut [Slot], batches: Batches) {
+    let appended = broker.shard.produce(context.peer, batches).await;
     settle(slots, appended);
 }
 

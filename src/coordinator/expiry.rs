@@ -1,14 +1,16 @@
 //! What time and deleted topics do to offsets. A group keeps its offsets while it has members, and for the retention after it lost the last one (KIP-211).
 
+use std::collections::VecDeque;
+
 use super::command::Now;
 use super::group::{Group, State};
 use super::handle::Coordinator;
-use super::line::{Effects, Outbox};
+use super::line::Outbox;
 use super::offsets::{CommittedOffset, View};
 use super::records::CoordinatorRecord;
 use super::timers::Timer;
 use crate::base::limits::EXPIRY_LOOKS_PER_STEP;
-use crate::base::{PartitionIndex, Timestamp, TopicId};
+use crate::base::{Map, PartitionIndex, Timestamp, TopicId};
 use crate::protocol::Str;
 
 impl Coordinator {
@@ -56,24 +58,61 @@ impl Coordinator {
         }
     }
 
-    /// Topics are gone: nobody's place in them counts any more. An offset whose topic id is another one belongs to a new topic of the same name.
-    pub fn topics_deleted(&mut self, topics: &[(Str, TopicId)], now: Now) -> Effects {
-        let mut outbox = Outbox::default();
-        let mut gone: Vec<(Str, Str, PartitionIndex)> = Vec::new();
-        for (group, offsets) in self.offsets.groups() {
-            for (name, id) in topics {
-                for (partition, offset) in offsets.topic(View::Latest, name) {
-                    if offset.topic_id.is_zero() || offset.topic_id == *id {
-                        gone.push((group.clone(), name.clone(), partition));
+    /// Topics are gone: nobody's place in them counts any more. Their offsets are looked for in steps, as [`Coordinator::tick`] is called.
+    ///
+    /// An offset that is committed after this call, or whose topic id is another one, belongs to a new topic of the same name.
+    pub fn topics_deleted(&mut self, topics: &[(Str, TopicId)], now: Now) {
+        for (name, id) in topics {
+            self.deleted.next.entry(name.clone()).or_default().push((*id, self.offsets.changes()));
+            self.timers.set(Timer::DeletedTopics, now.mono);
+        }
+    }
+
+    /// One step of the search for offsets of deleted topics. Topics that are deleted meanwhile are for the next search.
+    pub(super) fn forget_deleted(&mut self, now: Now, outbox: &mut Outbox) {
+        if self.deleted.groups.is_empty() {
+            self.deleted.topics = std::mem::take(&mut self.deleted.next);
+            self.deleted.groups.extend(self.offsets.groups().map(|(id, _)| id.clone()));
+        }
+        let mut looks = 0;
+        while looks < EXPIRY_LOOKS_PER_STEP
+            && let Some(id) = self.deleted.groups.pop_front()
+        {
+            looks += 1 + self.offsets.group(&id).map_or(0, |offsets| offsets.slots());
+            self.forget_deleted_of(&id, outbox);
+        }
+        if !(self.deleted.groups.is_empty() && self.deleted.next.is_empty()) {
+            self.timers.set(Timer::DeletedTopics, now.mono);
+        }
+    }
+
+    fn forget_deleted_of(&mut self, id: &Str, outbox: &mut Outbox) {
+        let Some(offsets) = self.offsets.group(id) else { return };
+        let mut gone: Vec<(Str, PartitionIndex)> = Vec::new();
+        for name in offsets.topics(View::Latest) {
+            for (topic_id, change) in self.deleted.topics.get(name).into_iter().flatten() {
+                for (partition, offset) in offsets.until(name, *change) {
+                    if offset.topic_id.is_zero() || offset.topic_id == *topic_id {
+                        gone.push((name.clone(), partition));
                     }
                 }
             }
         }
-        for (group, topic, partition) in gone {
-            self.delete_offset(&group, &topic, partition, &mut outbox);
+        for (topic, partition) in gone {
+            self.delete_offset(id, &topic, partition, outbox);
         }
-        self.line.push(outbox, self.options.batch_bytes_max, now.wall)
     }
+}
+
+/// Topics that are gone, and whose offsets are still looked for.
+#[derive(Debug, Default)]
+pub(super) struct DeletedTopics {
+    /// Those that this search is about. Under each name the ids, and how many changes there were when the topic went.
+    topics: Map<Str, Vec<(TopicId, u64)>>,
+    /// Groups that are still to be looked at in it.
+    groups: VecDeque<Str>,
+    /// What the next search is about.
+    next: Map<Str, Vec<(TopicId, u64)>>,
 }
 
 impl Group {

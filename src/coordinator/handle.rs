@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::command::{Command, Heartbeat, JoinGroup, LeaveGroup, Now, Protocol, SyncGroup, Token};
 use super::error::GroupError;
+use super::expiry::DeletedTopics;
 use super::group::{Context, Group};
 use super::line::{AppendId, Effects, Line, Outbox};
 use super::member::{PROTOCOL_BYTES, member_bytes, own};
@@ -32,6 +33,7 @@ pub struct Coordinator {
     pub(super) line: Line,
     /// Groups that are still to be looked at in this search for expired offsets.
     pub(super) to_expire: VecDeque<Str>,
+    pub(super) deleted: DeletedTopics,
     /// Memory of all groups, as it is charged.
     pub(super) group_bytes: usize,
 }
@@ -200,6 +202,10 @@ impl Coordinator {
                 }
                 Timer::Expiry => {
                     self.expire(now, &mut outbox);
+                    break;
+                }
+                Timer::DeletedTopics => {
+                    self.forget_deleted(now, &mut outbox);
                     break;
                 }
             }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::command::Now;
+use super::expiry::DeletedTopics;
 use super::group::{Context, Group};
 use super::handle::Coordinator;
 use super::line::{Line, Outbox};
@@ -95,6 +96,7 @@ impl Loading {
             timers: Timers::default(),
             line: Line::default(),
             to_expire: VecDeque::new(),
+            deleted: DeletedTopics::default(),
         };
         let mut outbox = Outbox::default();
         let Coordinator { options, timers, groups, .. } = &mut coordinator;

@@ -85,26 +85,22 @@ pub(super) struct GroupOffsets {
 #[derive(Debug, Default)]
 struct Slot {
     committed: Option<CommittedOffset>,
-    pending: Option<Pending>,
-}
-
-/// The newest change that is under way. Older ones are known to the line only.
-#[derive(Debug)]
-struct Pending {
-    number: u64,
-    value: Option<CommittedOffset>,
+    /// What the newest change is to make of it, while that is under way. Older ones are known to the line only.
+    pending: Option<Option<CommittedOffset>>,
+    /// The newest change. 0: there was none since the start.
+    changed: u64,
 }
 
 impl Slot {
     fn seen(&self, view: View) -> Option<&CommittedOffset> {
         match (view, &self.pending) {
-            (View::Latest, Some(pending)) => pending.value.as_ref(),
+            (View::Latest, Some(pending)) => pending.as_ref(),
             _ => self.committed.as_ref(),
         }
     }
 
     fn bytes(&self, topic: &str) -> usize {
-        let pending = self.pending.as_ref().and_then(|pending| pending.value.as_ref());
+        let pending = self.pending.as_ref().and_then(Option::as_ref);
         let metadata = [self.committed.as_ref(), pending].into_iter().flatten().map(|offset| offset.metadata.len());
         SLOT_BYTES + topic.len() + metadata.sum::<usize>()
     }
@@ -115,7 +111,7 @@ impl Offsets {
     pub(super) fn change(&mut self, key: OffsetCommitKey, value: Option<CommittedOffset>) -> OffsetChange {
         self.changes += 1;
         let number = self.changes;
-        self.with_slot(&key, |slot| slot.pending = Some(Pending { number, value: value.clone() }));
+        self.with_slot(&key, |slot| (slot.pending, slot.changed) = (Some(value.clone()), number));
         OffsetChange { number, key, value }
     }
 
@@ -124,7 +120,9 @@ impl Offsets {
         let OffsetChange { number, key, value } = change;
         self.with_slot(&key, |slot| {
             slot.committed = value;
-            slot.pending.take_if(|pending| pending.number == number);
+            if slot.changed == number {
+                slot.pending = None;
+            }
         });
     }
 
@@ -168,6 +166,11 @@ impl Offsets {
         self.groups.iter()
     }
 
+    /// How many changes there were. The next one has a higher number.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// Memory, as it is charged.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
@@ -200,6 +203,13 @@ impl GroupOffsets {
     pub(super) fn topic(&self, view: View, topic: &str) -> impl Iterator<Item = (PartitionIndex, &CommittedOffset)> {
         let partitions = self.topics.get(topic).into_iter().flatten();
         partitions.filter_map(move |(partition, slot)| Some((*partition, slot.seen(view)?)))
+    }
+
+    /// The latest offsets of a topic that are not younger than a change.
+    pub(super) fn until(&self, topic: &str, change: u64) -> impl Iterator<Item = (PartitionIndex, &CommittedOffset)> {
+        let partitions = self.topics.get(topic).into_iter().flatten();
+        let old = partitions.filter(move |(_, slot)| slot.changed <= change);
+        old.filter_map(|(partition, slot)| Some((*partition, slot.seen(View::Latest)?)))
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) enum Timer {
     Sync { group: Str },
     /// Expired offsets are looked for.
     Expiry,
+    /// Offsets of deleted topics are looked for.
+    DeletedTopics,
 }
 
 /// Timers in the order of their deadlines; those with the same deadline in the order in which they were set.

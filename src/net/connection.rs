@@ -16,7 +16,9 @@ use super::inbox::{Coming, FrameIn, FrameLimits, Inbox, InboxEnd};
 use super::outbox::Outbox;
 use super::stream::Stream;
 use crate::base::Mono;
-use crate::base::limits::{MEMORY_BYTES_PER_SECOND_MIN, MEMORY_STALLED_MAX, WRITE_STEP_BYTES};
+use crate::base::limits::{
+    MEMORY_BYTES_PER_SECOND_MIN, MEMORY_STALLED_MAX, TURN_BYTES, TURN_REQUEST_BYTES_MIN, WRITE_STEP_BYTES,
+};
 use crate::broker::{Answer, Broker, Handled, Held, Peer, catalogue};
 use crate::io::Io;
 
@@ -125,11 +127,18 @@ impl Connection {
             });
             self.last_moved.set(now);
         };
+        let mut taken = 0;
         while !self.closing.get() && !self.outbox.is_broken() {
             let frame = inbox.next(&self.stream, buffers, &limits, catalogue::overlaps, coming).await?;
+            taken += frame.bytes.len().max(TURN_REQUEST_BYTES_MIN);
             self.handling.set(true);
             self.take_up(frame, &mut inbox, io, broker).await;
             self.handling.set(false);
+            if taken >= TURN_BYTES {
+                // Its socket may hold requests without end: others have their turn.
+                taken = 0;
+                io.yield_now().await;
+            }
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Connections: frames in, responses out in order, everything bounded.
 //!
-//! One core accepts and hands sockets to all cores in turn; each core serves its own connections to their end. Always true: a length from the wire
-//! is checked before anything is sized by it; memory is charged before a body is read, and a connection that must wait for memory is not read;
-//! responses leave in request order; only Produce after Produce overlaps; a read of a living connection is never abandoned half way.
+//! One core accepts and hands each socket to the core that has the fewest; each core serves its own connections to their end. Always true: a length
+//! from the wire is checked before anything is sized by it; memory is charged before a body is read, and a connection that must wait for memory is not
+//! read; responses leave in request order; only Produce after Produce overlaps; a read of a living connection is never abandoned half way.
 //! Knows nothing of what a request means: that is the broker room's.
 
 mod bell; // wakes the tasks of this core that wait for a condition

@@ -12,7 +12,6 @@ use super::counts::Counts;
 use super::listener::Arrival;
 use super::stream::Stream;
 use crate::base::Map;
-use crate::base::limits::CONNECTIONS_PER_CORE_MAX;
 use crate::broker::{Broker, Peer};
 use crate::io::{Io, Receiver};
 
@@ -53,11 +52,6 @@ impl Core {
             if self.stopping.get() {
                 continue;
             }
-            if self.connections.borrow().len() >= CONNECTIONS_PER_CORE_MAX {
-                self.counts.count(|counts| counts.refused += 1);
-                tracing::warn!(peer = %arrival.peer, "connection closed: this core serves {CONNECTIONS_PER_CORE_MAX}");
-                continue;
-            }
             match self.io.adopt(arrival.socket) {
                 Ok(stream) => {
                     let peer = Peer::new(arrival.peer, arrival.listener);
@@ -82,6 +76,7 @@ impl Core {
                     tracing::warn!(peer = %arrival.peer, %error, "connection closed: its socket could not be taken over")
                 }
             }
+            self.io.yield_now().await;
         }
     }
 

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use smallvec::SmallVec;
 
+use super::lines::{Sender, Waits};
 use super::message::{Answer, Appended, ProduceBatch, ProduceError, Reply};
 use super::waiters::{Answers, Pending};
 use super::{Defect, State};
@@ -26,12 +27,23 @@ pub(super) enum Origin {
     Group { log: LogId, life: u64, appends: SmallVec<[AppendId; 1]> },
 }
 
-/// A part that waits for room in the journal. Its first batches may be appended already.
+/// The batches of a request that belong to this core. If it waits, its first ones may be appended already.
 pub(super) struct Part {
+    pub sender: Sender,
     pub origin: Origin,
     pub batches: VecDeque<ProduceBatch>,
     pub answers: Answers,
     pub ticket: Option<Ticket>,
+}
+
+impl Waits for Part {
+    fn sender(&self) -> Sender {
+        self.sender
+    }
+
+    fn bytes(&self) -> usize {
+        self.batches.iter().map(|batch| batch.batch.bytes.len()).sum()
+    }
 }
 
 /// A part whose batches are appended and answered when the ticket is due.
@@ -42,36 +54,43 @@ pub(super) struct Due {
 }
 
 impl State {
-    /// Takes a part in. Parts of one core are appended in the order in which they came, also over a wait for journal space.
+    /// Takes a part in. Parts of one sender are appended in the order in which they came, whatever they wait for.
     pub(super) fn take_part(&mut self, now: Timestamp, mut part: Part) {
         if self.finishing {
             part.answers.extend(part.batches.drain(..).map(|_| Err(ProduceError::Stopping)));
             return self.answer(part.origin, part.answers);
         }
-        if self.backlog.is_empty() {
-            if let Some(part) = self.append_part(now, part) {
-                self.backlog.push_back(part);
-            }
-        } else {
-            self.backlog.push_back(part);
+        let left = if self.lines.is_empty() { self.append_part(now, part) } else { Some(part) };
+        if let Some(part) = left {
+            self.lines.push(part);
         }
     }
 
-    /// Goes on with what waits for room.
-    pub(super) fn work_off_backlog(&mut self, now: Timestamp) {
-        while let Some(part) = self.backlog.pop_front() {
-            if let Some(part) = self.append_part(now, part) {
-                self.backlog.push_front(part);
-                break;
-            }
-        }
+    /// There is room in the journal that was not there before.
+    pub(super) fn room_was_made(&mut self, now: Timestamp) {
+        self.work_off_lines(now);
         self.room_waiters.drain(..).for_each(|signal| signal.fire());
     }
 
-    /// Appends as much of a part as the journal has room for; gives back what must wait.
+    /// Goes on with what waits, as far as the open block takes it.
+    pub(super) fn work_off_lines(&mut self, now: Timestamp) {
+        self.short_of_room = false;
+        while let Some(part) = self.lines.pop() {
+            if let Some(part) = self.append_part(now, part) {
+                return self.lines.put_back(part);
+            }
+        }
+    }
+
+    /// Appends as much of a part as the journal takes now; gives back what must wait: for the next block, or for room.
     fn append_part(&mut self, now: Timestamp, mut part: Part) -> Option<Part> {
         while let Some(batch) = part.batches.front() {
+            if self.journal.has_enough() {
+                self.journal_wake.notify();
+                return Some(part);
+            }
             if !self.journal.has_room(batch.batch.bytes.len()) {
+                self.short_of_room = true;
                 self.drain_wake.notify();
                 return Some(part);
             }

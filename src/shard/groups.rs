@@ -19,6 +19,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::append::{Origin, Part};
+use super::lines::Sender;
 use super::message::{
     Answer, Ask, FetchSpec, GroupCommand, GroupReply, ProduceBatch, ProduceError, ReadError, ReadSpec, Reply,
 };
@@ -480,7 +481,10 @@ impl State {
         let appends = effects.appends.iter().map(|append| append.id).collect();
         let origin = Origin::Group { log, life: seat.life, appends };
         let batches = effects.appends.iter().map(|append| batch(log, append)).collect();
-        self.take_part(wall, Part { origin, batches, answers: Answers::new(), ticket: None });
+        self.take_part(
+            wall,
+            Part { sender: Sender::Coordinator(log), origin, batches, answers: Answers::new(), ticket: None },
+        );
     }
 
     /// Batches of a coordinator are durable, or were refused.
@@ -521,10 +525,7 @@ impl State {
         let Stage::Loading(deleted) = &mut seat.stage else { return };
         let deleted = std::mem::take(deleted);
         self.groups.ready(log, loading.loaded(now));
-        if !deleted.is_empty() {
-            let effects = self.groups.lend(log, |coordinator| coordinator.topics_deleted(&deleted, now));
-            self.carry_out(log, effects.unwrap_or_default(), now.wall);
-        }
+        self.groups.lend(log, |coordinator| coordinator.topics_deleted(&deleted, now));
     }
 
     /// A topic is new. If it is that of the groups, its partitions of this core have coordinators from now on.
@@ -538,7 +539,7 @@ impl State {
         }
     }
 
-    /// Topics are gone: so are the offsets in them. If that of the groups is, so are the groups.
+    /// Topics are gone: so are the offsets in them, by and by. If that of the groups is, so are the groups.
     pub(super) fn topics_deleted(&mut self, topics: &[&Topic], now: Now) {
         for topic in topics.iter().filter(|topic| &*topic.name == GROUPS_TOPIC) {
             for partition in &topic.partitions {
@@ -552,8 +553,7 @@ impl State {
             if let Some(Stage::Loading(deleted)) = self.groups.seats.get_mut(&log).map(|seat| &mut seat.stage) {
                 deleted.extend(gone.iter().cloned());
             }
-            let effects = self.groups.lend(log, |coordinator| coordinator.topics_deleted(&gone, now));
-            self.carry_out(log, effects.unwrap_or_default(), now.wall);
+            self.groups.lend(log, |coordinator| coordinator.topics_deleted(&gone, now));
         }
     }
 

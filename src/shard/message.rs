@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::lines::Sender;
 use crate::base::limits::COMMAND_BYTES_MAX;
 use crate::base::{LeaderEpoch, LogId, Mono, Offset, ShardId, Timestamp};
 use crate::cluster::{Command, CommandFault, Event, Image, Outcome};
@@ -202,7 +203,7 @@ pub(super) struct Request {
 
 #[derive(Debug)]
 pub(super) enum Ask {
-    Produce(Vec<ProduceBatch>),
+    Produce(Sender, Vec<ProduceBatch>),
     Plan(Vec<FetchSpec>),
     /// And the bytes after which nothing more is read.
     Read(Vec<ReadSpec>, u64),

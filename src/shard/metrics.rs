@@ -124,7 +124,7 @@ impl State {
             counts: self.counter.counts,
             journal_capacity: self.journal.capacity(),
             journal_used: self.journal.used_bytes(),
-            waiting_for_room: self.backlog.len() as u64,
+            waiting_for_room: if self.short_of_room { self.lines.len() as u64 } else { 0 },
             cache_bytes: self.cache.bytes() as u64,
             topics: self.image.topic_count() as u64,
             partitions: self.replicas.len() as u64,

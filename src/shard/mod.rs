@@ -9,6 +9,7 @@ mod budget; // an amount, lent in order
 mod cache; // how much of the journal stays in memory
 mod describe; // sizes, producers, the volume
 mod groups; // coordinators of groups, carried out
+mod lines; // whose turn it is at the journal
 mod message; // what travels between cores
 mod metadata; // the command log, on core 0, and its image on every core
 mod metrics; // what a core counts and holds, for whoever asks
@@ -23,6 +24,7 @@ mod waiters; // what waits, and what ends the wait
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,7 +34,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::base::limits::{
-    JOURNAL_BLOCK_BYTES_MAX, JOURNAL_FILE_BYTES, METADATA_JOURNAL_FILE_BYTES, PRODUCERS_PER_CORE_MAX,
+    JOURNAL_BLOCK_BYTES_MAX, JOURNAL_FILE_BYTES, METADATA_JOURNAL_FILE_BYTES, PRODUCERS_PER_CORE_MAX, TURN_REQUESTS,
 };
 use crate::base::{LogId, Map, ProducerId, ShardId};
 use crate::cluster::{Command, GROUPS_TOPIC, Image, Outcome, TopicSettings, placement};
@@ -61,6 +63,7 @@ pub use waiters::{Answers, ProduceTicket};
 use append::{Due, Origin, Part};
 use cache::Cache;
 use groups::{Asker, Groups};
+use lines::{Lines, Sender};
 use message::{Answer, Ask, Reply, Request};
 use metrics::Counter;
 use retention::Removals;
@@ -214,7 +217,10 @@ pub(super) struct State {
     /// Files of segments that went, until they are removed.
     removals: Removals,
     due: VecDeque<Due>,
-    backlog: VecDeque<Part>,
+    /// What waits for the next block of the journal, or for room in it.
+    lines: Lines<Part>,
+    /// The first of them waits for room.
+    short_of_room: bool,
     /// The broker's own entries whose durability somebody waits for.
     control_waiters: Vec<(Ticket, Rc<Signal>)>,
     /// Entries of the broker's own that wait for room in the journal.
@@ -319,7 +325,8 @@ impl Shard {
             deletions: VecDeque::new(),
             removals: Removals::default(),
             due: VecDeque::new(),
-            backlog: VecDeque::new(),
+            lines: Lines::default(),
+            short_of_room: false,
             control_waiters: Vec::new(),
             room_waiters: Vec::new(),
             committed_scratch: Vec::new(),
@@ -377,9 +384,10 @@ impl Shard {
         self.with(|state| state.image.clone())
     }
 
-    /// Appends batches, in order. Synchronous: when this returns their order among all batches of this core is fixed; the ticket resolves
-    /// with an answer to each, in the same order, once all are durable or refused.
-    pub fn produce(&self, batches: SmallVec<[ProduceBatch; 4]>) -> ProduceTicket {
+    /// Appends batches of a client, in order. Synchronous: when this returns their order among all batches of this client is fixed; the ticket
+    /// resolves with an answer to each, in the same order, once all are durable or refused.
+    pub fn produce(&self, client: SocketAddr, batches: SmallVec<[ProduceBatch; 4]>) -> ProduceTicket {
+        let sender = Sender::Client(client);
         /// A core, its batches and their places in the request.
         type Share = (ShardId, SmallVec<[u16; 4]>, Vec<ProduceBatch>);
         let mut parts: SmallVec<[Share; 2]> = SmallVec::new();
@@ -400,9 +408,9 @@ impl Shard {
         for (owner, places, batches) in parts {
             if owner == self.id() {
                 let origin = Origin::Here { pending: pending.clone(), places };
-                self.take_part(origin, batches);
+                self.take_part(sender, origin, batches);
             } else {
-                self.0.mesh.produce(owner, Ask::Produce(batches), pending.clone(), places);
+                self.0.mesh.produce(owner, Ask::Produce(sender, batches), pending.clone(), places);
             }
         }
         ProduceTicket(pending)
@@ -469,9 +477,9 @@ impl Shard {
         placement(log, self.0.mesh.cores())
     }
 
-    fn take_part(&self, origin: Origin, batches: Vec<ProduceBatch>) {
+    fn take_part(&self, sender: Sender, origin: Origin, batches: Vec<ProduceBatch>) {
         let now = self.io().wall_clock();
-        let part = Part { origin, batches: batches.into(), answers: Answers::new(), ticket: None };
+        let part = Part { sender, origin, batches: batches.into(), answers: Answers::new(), ticket: None };
         self.with(|state| state.take_part(now, part));
     }
 
@@ -479,8 +487,14 @@ impl Shard {
     fn spawn_lanes(&self, mut requests: crate::io::Receiver<Request>, mut replies: crate::io::Receiver<Reply>) {
         let shard = self.clone();
         self.io().spawn(async move {
+            let mut served = 0;
             while let Some(request) = requests.recv().await {
                 shard.serve(request);
+                served += 1;
+                if served == TURN_REQUESTS {
+                    served = 0;
+                    shard.io().yield_now().await;
+                }
             }
         });
         let mesh = self.0.mesh.clone();
@@ -495,7 +509,9 @@ impl Shard {
     fn serve(&self, request: Request) {
         let Request { from, token, ask } = request;
         let answer = match ask {
-            Ask::Produce(batches) => return self.take_part(Origin::There { shard: from, token }, batches),
+            Ask::Produce(sender, batches) => {
+                return self.take_part(sender, Origin::There { shard: from, token }, batches);
+            }
             Ask::Plan(specs) => Answer::Planned(self.plan_here(&specs)),
             Ask::LogBytes(logs) => Answer::LogBytes(self.log_bytes_here(&logs)),
             Ask::Producers(log) => Answer::Producers(self.producers_here(log)),

@@ -31,6 +31,11 @@ impl JournalHost for Shard {
         })
     }
 
+    fn go_on(&self) {
+        let now = self.io().wall_clock();
+        self.with(|state| state.work_off_lines(now));
+    }
+
     fn publish(&self) -> Option<Write> {
         let now = self.io().now();
         self.with(|state| {
@@ -168,7 +173,7 @@ impl Shard {
             let now = self.io().wall_clock();
             self.with(|state| {
                 state.journal.add_file(number);
-                state.work_off_backlog(now);
+                state.room_was_made(now);
             });
             number += 1;
         }
@@ -289,7 +294,7 @@ impl Shard {
         }
         // Nobody else rings for those who still wait. Others have their turn first, so that this can never be all that a core does.
         self.io().yield_now().await;
-        self.with(|state| (!state.backlog.is_empty()).then(|| state.drain_wake.notify()));
+        self.with(|state| state.short_of_room.then(|| state.drain_wake.notify()));
         Ok(())
     }
 
@@ -298,13 +303,15 @@ impl Shard {
         self.with(|state| {
             finished.iter().for_each(|number| state.journal.recycle(*number));
             state.shrink_cache();
-            state.work_off_backlog(now);
+            state.room_was_made(now);
         });
     }
 
     async fn finish_pass(&self, checkpoints: &mut CheckpointWriter) -> Result<(), StorageError> {
-        while !self.with(|state| state.backlog.is_empty()) {
+        while !self.with(|state| state.lines.is_empty()) {
             self.pass(checkpoints).await?;
+            let newest = self.with(|state| state.journal.newest());
+            self.durable(newest).await;
             self.io().yield_now().await;
         }
         let newest = self.with(|state| state.journal.newest());
@@ -361,7 +368,7 @@ impl Shard {
 impl State {
     /// Half of the journal is used, or somebody waits for room in it.
     fn wants_draining(&self) -> bool {
-        let somebody_waits = !self.backlog.is_empty() || !self.room_waiters.is_empty();
+        let somebody_waits = self.short_of_room || !self.room_waiters.is_empty();
         somebody_waits || self.journal.used_bytes() * 2 >= self.journal.capacity()
     }
 
@@ -393,7 +400,7 @@ impl State {
 
     /// A journal of one file is emptied as a whole, and so is a file that is not full when somebody waits and no other can be emptied for him.
     fn retire_if_in_the_way(&mut self) {
-        let stuck = !self.backlog.is_empty() && self.journal.oldest_finished().is_none();
+        let stuck = self.short_of_room && self.journal.oldest_finished().is_none();
         if stuck || self.journal.files() == 1 {
             self.journal.retire_current();
         }

@@ -11,6 +11,15 @@ use std::time::{Duration, Instant};
 /// How long a start or a stop may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Looks again until it is so. Panics when that takes too long.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// A broker process. Killed with SIGKILL when dropped.
 pub struct Process {
     child: Child,
@@ -64,6 +73,13 @@ impl Process {
             assert!(Instant::now() < deadline, "the broker does not listen and said:\n{said}");
             thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Bytes of memory that are its own.
+    pub fn resident(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("Linux says it");
+        line.split_whitespace().nth(1).expect("a number").parse::<usize>().expect("a number") << 10
     }
 
     /// Asks it to stop.

@@ -1,9 +1,10 @@
-//! The load generator. `load produce` and `load fetch` measure one endpoint; `load compare` runs several endpoints in turn.
+//! The load generator. `load produce` and `load fetch` measure one endpoint; `load compare` runs several endpoints in turn; `load beside` measures what
+//! a flood does to a client beside it.
 
 use clap::{Args, Parser, Subcommand};
 use coretide_perf::{
     batch::Payload,
-    compare, fetch, procfs, produce,
+    beside, compare, fetch, procfs, produce,
     report::Run,
     units::{Size, Span},
 };
@@ -23,6 +24,8 @@ enum Command {
     Fetch(Fetch),
     /// Start the floor and Coretide (and a reference), measure them in turn, write the result as markdown.
     Compare(compare::Options),
+    /// Measure a quiet producer alone and beside a flood, in turn.
+    Beside(beside::Options),
 }
 
 #[derive(Args)]
@@ -127,6 +130,7 @@ fn main() {
         Command::Produce(p) => produce(&p),
         Command::Fetch(f) => fetch(&f),
         Command::Compare(options) => compare::run(&options),
+        Command::Beside(options) => beside::run(&options),
     };
     if let Err(error) = result {
         eprintln!("load: {error}");

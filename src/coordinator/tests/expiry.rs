@@ -160,15 +160,50 @@ fn the_offsets_of_a_deleted_topic_are_gone() {
     world.commit_offsets(commit("h", &[("t", 1, 1), ("t", 2, 1)])).unwrap();
     world.commit_offsets(with_id(2, commit("i", &[("t", 0, 1)]))).unwrap();
     world.slow = true;
-    let effects = world
-        .coordinator
-        .topics_deleted(&[("t".into(), TopicId([1; 16])), ("none".into(), TopicId([3; 16]))], world.now);
-    world.absorb(effects);
+    world.topics_deleted(&[("t".into(), TopicId([1; 16])), ("none".into(), TopicId([3; 16]))]);
     assert_eq!(world.offsets("g").len(), 2, "not yet durable");
     while world.commit() {}
     assert_eq!(world.offsets("g"), [("u".into(), 0, 1)]);
     assert_eq!(world.offsets("h"), []);
     assert_eq!(world.offsets("i"), [("t".into(), 0, 1)], "it belongs to the topic that came after");
-    let effects = world.coordinator.topics_deleted(&[("t".into(), TopicId([1; 16]))], world.now);
-    assert_eq!(effects, Effects::default());
+    world.topics_deleted(&[("t".into(), TopicId([1; 16]))]);
+    assert!(world.under_way.is_empty());
+}
+
+/// All offsets of all groups were looked at in one step, which kept the core for as long as there were groups.
+#[test]
+fn the_search_for_offsets_of_deleted_topics_is_cut_into_steps() {
+    let mut world = World::new();
+    for number in 0..1_000 {
+        world.commit_offsets(commit(&format!("g{number}"), &[("t", 0, 1), ("u", 0, 1)])).unwrap();
+    }
+    let (t, u) = ([("t".into(), TopicId([1; 16]))], [("u".into(), TopicId([2; 16]))]);
+    world.coordinator.topics_deleted(&t, world.now);
+    let mut steps = 0;
+    while world.coordinator.next_deadline() == Some(world.now.mono) {
+        let effects = world.coordinator.tick(world.now);
+        assert!(effects.appends.iter().map(|append| append.records.len()).sum::<usize>() <= 512);
+        world.absorb(effects);
+        // Deleted while a search is under way.
+        if steps == 0 {
+            world.coordinator.topics_deleted(&u, world.now);
+        }
+        steps += 1;
+    }
+    assert!(steps > 8, "{steps}");
+    assert!((0..1_000).all(|number| world.offsets(&format!("g{number}")).is_empty()));
+}
+
+#[test]
+fn an_offset_that_is_committed_after_the_deletion_stays() {
+    let mut world = World::new();
+    for group in ["g", "h"] {
+        world.commit_offsets(commit(group, &[("t", 0, 1), ("t", 1, 1)])).unwrap();
+    }
+    world.coordinator.topics_deleted(&[("t".into(), TopicId([1; 16]))], world.now);
+    // To a new topic of that name, by a client that does not speak of ids, before the search has come to it.
+    world.commit_offsets(commit("g", &[("t", 0, 7)])).unwrap();
+    world.pass(Duration::ZERO);
+    assert_eq!(world.offsets("g"), [("t".into(), 0, 7)]);
+    assert_eq!(world.offsets("h"), []);
 }

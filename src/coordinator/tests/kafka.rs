@@ -37,11 +37,7 @@ impl Kafka {
                 self.tokens.clear();
             }
             "topics-deleted" => {
-                let effects = self
-                    .world
-                    .coordinator
-                    .topics_deleted(&[(words[2].into(), topic_id("1", words[2]))], self.world.now);
-                self.world.absorb(effects);
+                self.world.topics_deleted(&[(words[2].into(), topic_id("1", words[2]))]);
                 self.effects.push(format!("= {} topics-deleted", words[1]));
             }
             _ => {

@@ -89,7 +89,7 @@ impl World {
                 }
                 Timer::Join { group } => self.state(group) == State::PreparingRebalance,
                 Timer::Sync { group } => !self.coordinator.groups[group].pending_sync.is_empty(),
-                Timer::Expiry => true,
+                Timer::Expiry | Timer::DeletedTopics => true,
             };
             assert!(needed, "nobody needs {timer:?}");
         }
@@ -128,6 +128,12 @@ impl World {
             assert!(steps < 10_000, "timers fall due for ever");
         }
         self.at(end);
+    }
+
+    /// Topics are gone, and all that follows has happened.
+    fn topics_deleted(&mut self, topics: &[(Str, TopicId)]) {
+        self.coordinator.topics_deleted(topics, self.now);
+        self.pass(Duration::ZERO);
     }
 
     fn at(&mut self, mono: Mono) {

@@ -13,8 +13,8 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::ring::Ring;
 
-/// Connections that the kernel may hold before they are accepted.
-const BACKLOG: libc::c_int = 1024;
+/// Connections that the kernel may hold before they are accepted; it allows `net.core.somaxconn` at most. Further clients try again after a second.
+const BACKLOG: libc::c_int = 4096;
 /// Parts that one system call writes at most.
 const PARTS_PER_WRITE: usize = 64;
 /// Room that a read makes when its buffer has none.

@@ -19,6 +19,8 @@ const ZERO_BYTES: usize = 1 << 20;
 pub trait JournalHost: Clone + 'static {
     /// What to write now, if anything.
     fn next_write(&self) -> Option<Write>;
+    /// The device has what is to be written, and the open block may take more.
+    fn go_on(&self) {}
     /// A block to write because the journal has been idle for a while, if one is wanted.
     fn publish(&self) -> Option<Write>;
     /// The block with this sequence is on disk.
@@ -131,8 +133,15 @@ pub fn file_number(name: &str) -> Option<u32> {
 /// Writes blocks as long as the broker runs: woken by `wake` after an append, and by each finished write.
 pub async fn run(io: Io, files: JournalFiles, host: impl JournalHost, wake: Notify) {
     loop {
+        let mut writes = false;
         while let Some(write) = host.next_write() {
             io.spawn(carry_out(files.clone(), host.clone(), wake.clone(), write));
+            writes = true;
+        }
+        if writes {
+            // The writes are begun first.
+            io.yield_now().await;
+            host.go_on();
         }
         wake.notified().await;
     }

@@ -210,6 +210,12 @@ impl Journal {
         self.submit()
     }
 
+    /// Whether what was appended since the last write fills a block of its own: whatever comes now is better kept back, where it can still be
+    /// overtaken. Over when [`Journal::next_write`] has given that block.
+    pub fn has_enough(&self) -> bool {
+        !self.queue.is_empty() || self.open.as_ref().is_some_and(|open| open.body_end >= self.options.threshold)
+    }
+
     /// A block without entries that tells recovery how far everything before it is durable; for when the journal goes idle.
     pub fn publish(&mut self) -> Option<Write> {
         let idle = self.in_flight.is_empty() && self.queue.is_empty() && self.open_is_empty();
