@@ -140,6 +140,8 @@ pub const DRAIN_BUFFER_BYTES: usize = 512 << 10;
 pub const DRAIN_BUFFERS: usize = 2;
 /// Bytes after which a log is drained although the journal has room.
 pub const DRAIN_AHEAD_BYTES: u64 = 2 << 20;
+/// Directories of deleted logs that a core removes before it looks whether others have to be drained. Each takes some milliseconds.
+pub const DELETIONS_PER_PASS: usize = 16;
 /// Logs that a core drains at the same time.
 pub const DRAINS_AT_ONCE: usize = 8;
 /// Bytes of batches that one step of a drain takes, unless a single batch is larger. A log's drained offset moves after each step.

@@ -319,11 +319,11 @@ fn alter_configs(image: &mut Image, alter: &AlterTopicConfigs) -> Result<(Outcom
     for change in &alter.changes {
         let given = || change.value.clone().ok_or_else(|| ConfigFault::Null { name: change.name.to_string() });
         let Some(key) = topic_config::find(&change.name) else {
-            match ConfigFault::unknown(&change.name) {
-                // Nobody could set it, so it has its default already.
-                ConfigFault::NotHonoured { .. } if change.operation == ConfigOperation::Delete => continue,
-                fault => return Err(fault.into()),
+            // Nobody could set it, so there is nothing to take away. Kafka, too, looks only at what remains.
+            if change.operation == ConfigOperation::Delete {
+                continue;
             }
+            return Err(ConfigFault::unknown(&change.name).into());
         };
         if old.is_fixed(key.name) {
             match (change.operation, change.value.as_deref()) {
@@ -825,10 +825,9 @@ mod tests {
         };
         cluster.run(&alter(false, &[("retention.ms", Set, Some("9"))])).expect("set");
         assert_eq!(configs(&cluster), ["retention.ms=9", "segment.ms=5"]);
-        cluster.run(&alter(false, &[("segment.ms", Delete, None), ("zstd", Delete, None)])).expect_err("unknown");
-        cluster
-            .run(&alter(false, &[("segment.ms", Delete, None), ("local.retention.ms", Delete, None)]))
-            .expect("deleted");
+        cluster.run(&alter(false, &[("segment.ms", Delete, None), ("zstd", Set, Some("1"))])).expect_err("unknown");
+        let gone = ["segment.ms", "local.retention.ms", "zstd"].map(|name| (name, Delete, None));
+        cluster.run(&alter(false, &gone)).expect("what is not there can be taken away");
         assert_eq!(configs(&cluster), ["retention.ms=9"]);
         cluster.run(&alter(false, &[("cleanup.policy", Append, Some("delete"))])).expect("there already");
         assert_eq!(configs(&cluster), ["cleanup.policy=delete", "retention.ms=9"]);

@@ -191,7 +191,11 @@ impl Shard {
             }
             OffsetSpec::AtLeast(timestamp) => self.first_record(log, timestamp, start, high).await,
             OffsetSpec::MaxTimestamp if largest == Timestamp::NONE => Ok(NOTHING),
-            OffsetSpec::MaxTimestamp => self.first_record(log, largest, start, high).await,
+            OffsetSpec::MaxTimestamp => match self.first_record(log, largest, start, high).await? {
+                // It was deleted, and its segment is still there. Kafka tells where it is even so; "nothing" would mean an empty partition.
+                NOTHING if start < high => self.first_record(log, largest, Offset(0), high).await,
+                found => Ok(found),
+            },
         }
     }
 

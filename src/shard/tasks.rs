@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::waiters::{Signal, first};
 use super::{Defect, Replica, Shard, State};
-use crate::base::limits::{PAGE_BYTES, YIELD_BYTES};
-use crate::base::{LogId, Offset};
+use crate::base::limits::{DELETIONS_PER_PASS, PAGE_BYTES, YIELD_BYTES};
+use crate::base::{LogId, Offset, Set};
 use crate::cluster::{Image, LogState};
 use crate::storage::drive::boot::{CheckpointWriter, Seal};
 use crate::storage::drive::journal::{self, JournalHost};
@@ -196,12 +196,20 @@ impl Shard {
         while !self.is_stopping() {
             first(self.io().sleep(EXPIRY), self.stopping()).await;
             let now = self.io().wall_clock();
-            self.with(|state| {
-                let expiration_ms = state.options.producer_expiration_ms;
-                for replica in state.replicas.values_mut() {
-                    replica.partition.expire_producers(now, expiration_ms);
-                }
+            let (logs, expiration_ms) = self.with(|state| {
+                let logs: Vec<LogId> = state.replicas.keys().copied().collect();
+                (logs, state.options.producer_expiration_ms)
             });
+            // There may be many logs, of many producers each: others get their turn in between.
+            for log in logs {
+                let looked_at = self.with(|state| {
+                    let replica = state.replicas.get_mut(&log)?;
+                    Some(replica.partition.expire_producers(now, expiration_ms))
+                });
+                if looked_at.is_some() {
+                    self.io().yield_now().await;
+                }
+            }
         }
     }
 
@@ -236,7 +244,7 @@ impl Shard {
 
     /// Drains every log, flushes once for all, writes a checkpoint, and recycles the journal files that nothing needs any more.
     async fn pass(&self, checkpoints: &mut CheckpointWriter) -> Result<(), StorageError> {
-        self.delete_logs().await?;
+        self.delete_logs(DELETIONS_PER_PASS).await?;
         self.end_dead_segments().await?;
         if !self.with(|state| state.wants_draining()) {
             return Ok(());
@@ -316,7 +324,7 @@ impl Shard {
         }
         let newest = self.with(|state| state.journal.newest());
         self.durable(newest).await;
-        self.delete_logs().await?;
+        self.delete_logs(usize::MAX).await?;
         let logs: Vec<_> = self.with(|state| {
             let logs: Vec<_> = state.replicas.keys().copied().collect();
             logs.iter().for_each(|log| state.refresh_options(*log));
@@ -355,11 +363,19 @@ impl Shard {
         states
     }
 
-    /// Removes the directories of deleted logs, once the journal says so durably.
-    async fn delete_logs(&self) -> Result<(), StorageError> {
-        while let Some((ticket, log)) = self.with(|state| state.deletions.pop_front()) {
+    /// Removes the directories of `most` deleted logs, once the journal says so durably. A topic may have ten thousand, and nothing is drained meanwhile.
+    async fn delete_logs(&self, most: usize) -> Result<(), StorageError> {
+        let due: Vec<_> = self.with(|state| {
+            let due = state.deletions.len().min(most);
+            state.deletions.drain(..due).collect()
+        });
+        let mut topics = Set::default();
+        for (ticket, log) in due {
             self.durable(ticket).await;
-            self.0.drive.delete(log.spec().id, &log.directory()).await?;
+            topics.extend(self.0.drive.delete(log.spec().id, &log.directory()).await?);
+        }
+        for topic in topics {
+            self.0.drive.sync_removed(&topic).await?;
         }
         Ok(())
     }

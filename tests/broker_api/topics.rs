@@ -6,6 +6,7 @@ use coretide::base::TopicId;
 use coretide::protocol::messages::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicResult,
 };
+use coretide::protocol::messages::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
 use coretide::protocol::messages::delete_topics::DeleteTopicState;
 use coretide::protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use coretide::protocol::messages::metadata::{MetadataRequestTopic, MetadataResponseTopic};
@@ -321,6 +322,28 @@ fn offsets_are_listed_by_time_and_by_special_times() {
     let response: ListOffsetsResponse = wire.call(ApiKey::ListOffsets, 7, &request);
     let codes: Vec<_> = response.topics[0].partitions.iter().map(|one| one.error_code).collect();
     assert_eq!(codes, [ErrorCode::InvalidRequest.code(); 2]);
+}
+
+/// "Nothing" would mean an empty partition. Kafka tells where the largest timestamp is as long as its segment is there.
+#[test]
+fn the_largest_timestamp_is_told_even_if_its_record_was_deleted() {
+    let mut wire = connect();
+    wire.create("t-largest", 1, &[]);
+    for timestamp in [3000, 1000] {
+        let batch = Batch { producer_id: -1, producer_epoch: -1, base_sequence: -1, timestamp, values: &[b"a", b"b"] };
+        assert_eq!(wire.produce("t-largest", 0, -1, &batch.encode()).error_code, 0);
+    }
+    let partitions = vec![DeleteRecordsPartition { partition_index: 0, offset: 2 }];
+    let topics = vec![DeleteRecordsTopic { name: "t-largest".into(), partitions }];
+    let request = DeleteRecordsRequest { topics, timeout_ms: 10_000 };
+    let response: DeleteRecordsResponse = wire.call(ApiKey::DeleteRecords, 2, &request);
+    assert_eq!(response.topics[0].partitions[0].low_watermark, 2);
+    let largest = ListOffsetsPartition { timestamp: -3, ..Default::default() };
+    let topics = vec![ListOffsetsTopic { name: "t-largest".into(), partitions: vec![largest] }];
+    let request = ListOffsetsRequest { replica_id: -1, topics, ..Default::default() };
+    let response: ListOffsetsResponse = wire.call(ApiKey::ListOffsets, 7, &request);
+    let found = &response.topics[0].partitions[0];
+    assert_eq!((found.error_code, found.offset, found.timestamp), (0, 0, 3000));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! already is fine. A log is deleted by the task that drains it, or when no drain is under way.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Drive;
 use crate::base::{LogId, Offset};
@@ -46,22 +46,29 @@ impl Drive {
     }
 
     /// Removes the directory of a log whose deletion is durable and that the host no longer has. One that is gone already is fine. The directory of
-    /// the topic stays until the next start: another core may be making a partition in it.
+    /// the topic stays until the next start: another core may be making a partition in it. It is given back if [`Drive::sync_removed`] is due for it.
     ///
     /// # Errors
     /// [`StorageError::WriteFailed`].
-    pub async fn delete(&self, log: LogId, directory: &Path) -> Result<(), StorageError> {
+    pub async fn delete(&self, log: LogId, directory: &Path) -> Result<Option<PathBuf>, StorageError> {
         let _permit = self.inner.removals.take().await;
         self.inner.files.forget(log);
         let removed = self.inner.io.remove_dir_all(directory).await;
         // Reads that were under way may have opened some again.
         self.inner.files.forget(log);
         match removed {
-            Err(fault) if fault.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(fault) if fault.kind() == ErrorKind::NotFound => return Ok(None),
             result => result.map_err(StorageError::write(directory))?,
         }
-        let topic = directory.parent().unwrap_or(directory);
-        self.inner.io.sync_dir(topic).await.map_err(StorageError::write(topic))
+        Ok(Some(directory.parent().unwrap_or(directory).to_owned()))
+    }
+
+    /// Sees to it that directories removed from that of a topic do not come back.
+    ///
+    /// # Errors
+    /// [`StorageError::WriteFailed`].
+    pub async fn sync_removed(&self, topic: &Path) -> Result<(), StorageError> {
+        gone_is_fine(self.inner.io.sync_dir(topic).await).map_err(StorageError::write(topic))
     }
 }
 

@@ -108,7 +108,6 @@ impl Log {
 
     /// Plans the search for the first batch at or above `from`, below `up_to`, that holds a record with `timestamp` or a later one.
     pub fn timestamp_plan(&self, timestamp: Timestamp, from: Offset, up_to: Offset) -> TimestampPlan {
-        let from = from.max(self.log_start);
         let cached_from = self.cache.first().unwrap_or(self.end);
         let mut segments = self.segments().filter(|segment| segment.max_timestamp >= timestamp);
         let on_disk = segments.find_map(|segment| {
@@ -125,7 +124,7 @@ impl Log {
             .map_or(TimestampPlan::None, TimestampPlan::Cached)
     }
 
-    /// The largest timestamp of the log; none in an empty log.
+    /// The largest timestamp of what is there, even if it lies before the log start; none in an empty log.
     pub fn max_timestamp(&self) -> Timestamp {
         let on_disk = self.segments().map(|segment| segment.max_timestamp).max();
         let undrained = self.cache.undrained().map(|batch| batch.max_timestamp).max();
