@@ -7,7 +7,9 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
+use coretide::client::{Client, GroupOffset, Options};
 use process::Process;
 use serde_json::Value;
 
@@ -134,8 +136,43 @@ fn records_are_sent_and_read_and_groups_are_moved() {
     assert_eq!(shell.json("group list")[0]["group"], "readers");
     shell.text("group delete readers");
     assert_eq!(shell.json("group list"), serde_json::json!([]));
+    // One that cannot be deleted does not keep the others.
+    shell.text("group reset b --topic events:0,0 --to-start --execute");
+    shell.text("group reset d --topic events --to-start --execute");
+    let (code, words) = shell.refusal("group delete a b c d");
+    assert!(code == 31 && words.contains("\"a\"") && words.contains("\"c\""), "{code} {words}");
+    assert_eq!(shell.json("group list"), serde_json::json!([]));
     let (code, words) = shell.refusal("group describe readers");
     assert!(code == 2 && words.contains("no group"), "{code} {words}");
+}
+
+#[test]
+fn a_batch_that_is_too_large_goes_out_in_halves() {
+    let (_process, shell) = broker("cli-halves");
+    shell.text("topic create small --config max.message.bytes=2000 -p 1");
+    let lines: String = (0..1000).map(|at| format!("{at}\n")).collect();
+    let sent = shell.run("produce small", &lines);
+    assert!(sent.status.success() && sent.stderr == b"1000 records acknowledged\n", "{sent:?}");
+    assert_eq!(shell.text("consume small -p 0,0 --from start --exit-at-end"), lines, "in order, and once");
+    let sent = shell.run("produce small", &format!("a\nb\n{}\n", "c".repeat(3000)));
+    let words = String::from_utf8_lossy(&sent.stderr);
+    assert_eq!(sent.status.code(), Some(31), "{words}");
+    assert!(words.contains("MessageTooLarge (10)"), "{words}");
+    assert!(words.contains("; 2 records were acknowledged before"), "{words}");
+}
+
+#[test]
+fn names_and_offsets_that_clients_made_up_are_shown() {
+    let (_process, shell) = broker("cli-nonsense");
+    shell.text("topic create events -p 1");
+    let options = Options { bootstrap: vec![shell.0.to_string()], timeout: Duration::from_secs(10) };
+    let mut client = Client::connect(options).expect("it answers");
+    let offset = GroupOffset { topic: "events".into(), partition: 0, offset: i64::MIN };
+    client.commit_offsets("evil\u{1b}[2J", &[offset.clone()]).expect("any name will do");
+    client.commit_offsets("readers", &[offset]).expect("any offset will do");
+    let listed = shell.text("group list");
+    assert!(listed.contains(r"evil\u{1b}[2J") && !listed.contains('\u{1b}'), "{listed:?}");
+    assert_eq!(shell.json("group describe readers")["offsets"][0]["lag"], i64::MAX);
 }
 
 #[test]

@@ -43,11 +43,11 @@ pub fn put(out: &mut dyn Write, bytes: &[u8]) -> Result<(), Refusal> {
 
 fn text(part: &Part) -> String {
     match part {
-        Part::Line(line) => format!("{line}\n"),
+        Part::Line(line) => format!("{}\n", plain(line)),
         Part::Table(names, rows) => {
             let mut table = Table::new();
             table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-            table.set_header(*names).add_rows(rows);
+            table.set_header(*names).add_rows(rows.iter().map(|row| row.iter().map(|cell| plain(cell))));
             table.column_iter_mut().for_each(|column| {
                 column.set_padding((0, 2));
             });
@@ -56,9 +56,25 @@ fn text(part: &Part) -> String {
     }
 }
 
+/// Text that a terminal does not obey: names are whatever some client chose.
+fn plain(text: &str) -> String {
+    let escaped = |char: char| if char.is_control() { char.escape_default().to_string() } else { char.to_string() };
+    text.chars().map(escaped).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_cannot_steer_the_terminal() {
+        let name = "a\u{1b}[2J\r\n\u{9b}é";
+        let parts = vec![Part::Line(name.into()), Part::Table(&["group"], vec![vec![name.into()]])];
+        let mut people = Vec::new();
+        write(&mut people, &Shown { parts, json: Value::Null }, false).unwrap();
+        let seen = r"a\u{1b}[2J\r\n\u{9b}é";
+        assert_eq!(String::from_utf8(people).unwrap(), format!("{seen}\ngroup\n{seen}\n"));
+    }
 
     #[test]
     fn a_table_is_plain_columns() {

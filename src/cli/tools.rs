@@ -9,7 +9,9 @@ use std::io::{BufReader, Read, Write};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 
+use super::show::{Part, Shown, write};
 use super::{Exit, Refusal};
 use crate::client::{Client, ClientError, Options};
 
@@ -93,6 +95,32 @@ pub fn run(tool: &Tool, input: &mut BufReader<impl Read>, out: &mut dyn Write) -
         Err(refusal) if refusal.exit == Exit::Done => Ok(()),
         done => done,
     }
+}
+
+/// Deletes what is named. One that cannot be deleted does not keep the others.
+fn delete_each(
+    kind: &str,
+    names: &[String],
+    to: &To,
+    out: &mut dyn Write,
+    mut delete: impl FnMut(&str) -> Result<(), ClientError>,
+) -> Result<(), Refusal> {
+    let mut failed = None;
+    for name in names {
+        match delete(name) {
+            Ok(()) => {
+                let line = Part::Line(format!("{kind} {name} deleted"));
+                write(out, &Shown { parts: vec![line], json: json!({ kind: name }) }, to.json)?;
+            }
+            Err(error @ ClientError::Refused { .. }) => {
+                if let Some(earlier) = failed.replace(error) {
+                    eprintln!("coretide: {earlier}");
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// `KEY=VALUE`.

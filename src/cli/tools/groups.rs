@@ -1,16 +1,17 @@
 //! `coretide group`.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::To;
+use super::{To, delete_each};
 use crate::base::Map;
 use crate::cli::show::{Part, Shown, write};
 use crate::cli::time::parse_time;
 use crate::cli::{Exit, Refusal};
-use crate::client::{Client, GroupOffset, When};
+use crate::client::{Client, GroupMember, GroupOffset, When};
 
 /// What can be done with consumer groups.
 #[derive(Subcommand, Debug)]
@@ -113,12 +114,7 @@ pub(super) fn run(group: &Group, out: &mut dyn Write) -> Result<(), Refusal> {
         }
         Group::Delete { groups, to } => {
             let mut client = to.connect()?;
-            for group in groups {
-                client.delete_group(group)?;
-                let line = Part::Line(format!("group {group} deleted"));
-                write(out, &Shown { parts: vec![line], json: json!({ "group": group }) }, to.json)?;
-            }
-            Ok(())
+            delete_each("group", groups, to, out, |group| client.delete_group(group))
         }
     }
 }
@@ -127,31 +123,31 @@ fn describe(client: &mut Client, name: &str) -> Result<Shown, Refusal> {
     let group = client.describe_group(name)?;
     let group = group.ok_or_else(|| Refusal::new(Exit::Usage, format!("there is no group {name:?}")))?;
     let offsets = client.group_offsets(name)?;
+    let held = held(&group.members, &offsets);
     let mut ends: Map<(&str, i32), i64> = Map::default();
-    for chunk in offsets.chunk_by(|a, b| a.topic == b.topic) {
-        let partitions: Vec<i32> = chunk.iter().map(|offset| offset.partition).collect();
-        // A topic that is gone has no end.
-        if let Ok(found) = client.offsets(&chunk[0].topic, &partitions, When::End) {
-            ends.extend(chunk.iter().zip(found).map(|(offset, end)| ((&*offset.topic, offset.partition), end)));
+    let places: Vec<_> = held.keys().copied().collect();
+    for chunk in places.chunk_by(|a, b| a.0 == b.0) {
+        let topic = chunk[0].0;
+        // A topic or partition that is not there has no end: assignments are whatever a client made up.
+        let count = client.leaders(topic).map_or(0, <[_]>::len);
+        let there = |partition: &i32| usize::try_from(*partition).is_ok_and(|partition| partition < count);
+        let partitions: Vec<i32> = chunk.iter().map(|place| place.1).filter(there).collect();
+        if let Ok(found) = client.offsets(topic, &partitions, When::End) {
+            ends.extend(partitions.into_iter().map(|partition| (topic, partition)).zip(found));
         }
     }
-    let owner = |topic: &str, partition: i32| {
-        let has = |member: &&crate::client::GroupMember| member.partitions.contains(&(topic.to_owned(), partition));
-        group.members.iter().find(has).map(|member| member.client_id.clone())
-    };
     let (mut rows, mut json) = (Vec::new(), Vec::new());
-    for GroupOffset { topic, partition, offset } in &offsets {
-        let end = ends.get(&(&**topic, *partition)).copied();
-        let lag = end.map(|end| (end - offset).max(0));
+    for ((topic, partition), (offset, by)) in held {
+        let end = ends.get(&(topic, partition)).copied();
+        let lag = end.zip(offset).map(|(end, offset)| end.saturating_sub(offset).max(0));
         let text = |number: Option<i64>| number.map_or_else(|| "-".into(), |number| number.to_string());
-        let by = owner(topic, *partition);
         rows.push(vec![
-            topic.clone(),
+            topic.to_owned(),
             partition.to_string(),
-            offset.to_string(),
+            text(offset),
             text(end),
             text(lag),
-            by.clone().unwrap_or_else(|| "-".into()),
+            by.unwrap_or("-").to_owned(),
         ]);
         json.push(json!({
             "topic": topic, "partition": partition, "offset": offset, "end": end, "lag": lag, "client": by,
@@ -162,7 +158,7 @@ fn describe(client: &mut Client, name: &str) -> Result<Shown, Refusal> {
         Part::Table(&["topic", "partition", "offset", "end", "lag", "client"], rows),
     ];
     if !group.members.is_empty() {
-        let row = |member: &crate::client::GroupMember| {
+        let row = |member: &GroupMember| {
             let held = member.partitions.len().to_string();
             vec![member.id.clone(), member.client_id.clone(), member.host.clone(), held]
         };
@@ -180,6 +176,21 @@ fn describe(client: &mut Client, name: &str) -> Result<Shown, Refusal> {
     });
     Ok(Shown { parts, json })
 }
+
+/// The partitions of a group: what it committed, and whose client has it now. Either may be missing, not both.
+fn held<'a>(members: &'a [GroupMember], offsets: &'a [GroupOffset]) -> BTreeMap<(&'a str, i32), Held<'a>> {
+    let committed = |offset: &'a GroupOffset| ((&*offset.topic, offset.partition), (Some(offset.offset), None));
+    let mut held: BTreeMap<_, Held<'a>> = offsets.iter().map(committed).collect();
+    for member in members {
+        for (topic, partition) in &member.partitions {
+            held.entry((topic, *partition)).or_default().1.get_or_insert(&member.client_id);
+        }
+    }
+    held
+}
+
+/// The committed offset and the client's name.
+type Held<'a> = (Option<i64>, Option<&'a str>);
 
 /// One offset that moves.
 struct Move {
@@ -221,6 +232,8 @@ fn plan(client: &mut Client, reset: &Reset) -> Result<Vec<Move>, Refusal> {
         if partitions.is_empty() {
             partitions = (0..).take(client.leaders(&topic)?.len()).collect();
         }
+        partitions.sort_unstable();
+        partitions.dedup();
         let starts = client.offsets(&topic, &partitions, When::Start)?;
         let ends = client.offsets(&topic, &partitions, When::End)?;
         let at_time = match reset.to_time {
@@ -252,6 +265,22 @@ fn plan(client: &mut Client, reset: &Reset) -> Result<Vec<Move>, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_member_has_is_seen_before_it_commits() {
+        let member = |client: &str, partitions: &[i32]| GroupMember {
+            id: String::new(),
+            instance: None,
+            client_id: client.into(),
+            host: String::new(),
+            partitions: partitions.iter().map(|partition| ("t".into(), *partition)).collect(),
+        };
+        let offset = |partition, offset| GroupOffset { topic: "t".into(), partition, offset };
+        let (members, offsets) = ([member("a", &[2, 1]), member("b", &[2])], [offset(0, 7), offset(1, 8)]);
+        let held: Vec<_> = held(&members, &offsets).into_iter().collect();
+        let expected = [(("t", 0), (Some(7), None)), (("t", 1), (Some(8), Some("a"))), (("t", 2), (None, Some("a")))];
+        assert_eq!(held, expected);
+    }
 
     #[test]
     fn partitions_may_stand_behind_a_topic() {

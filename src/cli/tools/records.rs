@@ -10,7 +10,8 @@ use super::{To, pair};
 use crate::cli::show::put;
 use crate::cli::time::parse_time;
 use crate::cli::{Exit, Refusal};
-use crate::client::{Client, FetchedRecord, ToSend, When, partition_of_key};
+use crate::client::{Client, ClientError, FetchedRecord, ToSend, When, partition_of_key};
+use crate::protocol::ErrorCode;
 use crate::record::Codec;
 
 /// Records of a batch at most.
@@ -106,9 +107,29 @@ pub(super) fn produce(produce: &Produce, input: &mut BufReader<impl Read>, out: 
     if partitions == 0 {
         return Err(Refusal::new(Exit::Usage, format!("topic {:?} has no partitions", produce.topic)));
     }
+    let mut sent = 0;
+    let done = send_lines(&mut client, produce, partitions, input, &mut sent, out);
+    done.map_err(|refusal| {
+        let what = format!("{}; {sent} records were acknowledged before", refusal.what);
+        Refusal::new(refusal.exit, what)
+    })?;
+    if !produce.to.json {
+        eprintln!("{sent} records acknowledged");
+    }
+    Ok(())
+}
+
+fn send_lines(
+    client: &mut Client,
+    produce: &Produce,
+    partitions: usize,
+    input: &mut BufReader<impl Read>,
+    sent: &mut usize,
+    out: &mut dyn Write,
+) -> Result<(), Refusal> {
     let headers: Vec<_> = produce.header.iter().map(|(key, value)| (key.clone(), value.clone().into_bytes())).collect();
     let mut batches: Vec<Vec<ToSend>> = vec![Vec::new(); partitions];
-    let (mut records, mut bytes, mut sent, mut turn, mut line) = (0, 0, 0u64, 0, Vec::new());
+    let (mut records, mut bytes, mut turn, mut line) = (0, 0, 0, Vec::new());
     loop {
         line.clear();
         let read = input.read_until(b'\n', &mut line);
@@ -137,20 +158,15 @@ pub(super) fn produce(produce: &Produce, input: &mut BufReader<impl Read>, out: 
         }
         for (partition, batch) in (0..).zip(&mut batches) {
             if !batch.is_empty() {
-                send(&mut client, produce, partition, batch, out)?;
-                sent += batch.len() as u64;
+                send(client, produce, partition, batch, sent, out)?;
                 batch.clear();
             }
         }
         (records, bytes, turn) = (0, 0, turn + 1);
         if read == 0 {
-            break;
+            return Ok(());
         }
     }
-    if !produce.to.json {
-        eprintln!("{sent} records acknowledged");
-    }
-    Ok(())
 }
 
 /// Milliseconds since 1970.
@@ -159,14 +175,24 @@ fn now() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// Sends records in their order. As Kafka's producer does, a batch that is too large for the topic goes out in halves.
 fn send(
     client: &mut Client,
     produce: &Produce,
     partition: i32,
     batch: &[ToSend],
+    sent: &mut usize,
     out: &mut dyn Write,
 ) -> Result<(), Refusal> {
-    let offset = client.produce(&produce.topic, partition, produce.compression, batch)?;
+    let offset = match client.produce(&produce.topic, partition, produce.compression, batch) {
+        Err(ClientError::Refused { code, .. }) if code == ErrorCode::MessageTooLarge.code() && batch.len() > 1 => {
+            let (first, second) = batch.split_at(batch.len() / 2);
+            send(client, produce, partition, first, sent, out)?;
+            return send(client, produce, partition, second, sent, out);
+        }
+        done => done?,
+    };
+    *sent += batch.len();
     if produce.to.json {
         let line = json!({ "partition": partition, "offset": offset, "records": batch.len() });
         put(out, format!("{line}\n").as_bytes())?;
@@ -190,6 +216,8 @@ fn split(line: &[u8], separator: Option<&str>) -> (Option<Vec<u8>>, Vec<u8>) {
 pub(super) fn consume(consume: &Consume, out: &mut dyn Write) -> Result<(), Refusal> {
     let mut client = consume.to.connect()?;
     let mut partitions = consume.partition.clone();
+    partitions.sort_unstable();
+    partitions.dedup();
     if partitions.is_empty() {
         partitions = (0..).take(client.leaders(&consume.topic)?.len()).collect();
     }

@@ -5,9 +5,9 @@ use std::io::Write;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{To, pair};
+use super::{To, delete_each, pair};
+use crate::cli::Refusal;
 use crate::cli::show::{Part, Shown, write};
-use crate::cli::{Exit, Refusal};
 use crate::client::{Client, ClientError, ConfigChange, ConfigResource, NewTopic, When};
 use crate::protocol::ErrorCode;
 
@@ -112,23 +112,7 @@ pub(super) fn run(topic: &Topic, out: &mut dyn Write) -> Result<(), Refusal> {
         }
         Topic::Delete { topics, to } => {
             let mut client = to.connect()?;
-            let mut failed = None;
-            for topic in topics {
-                // One that cannot be deleted does not keep the others.
-                match client.delete_topic(topic) {
-                    Ok(()) => {
-                        let line = Part::Line(format!("topic {topic} deleted"));
-                        write(out, &Shown { parts: vec![line], json: json!({ "topic": topic }) }, to.json)?;
-                    }
-                    Err(error @ ClientError::Refused { .. }) => {
-                        if let Some(earlier) = failed.replace(error) {
-                            eprintln!("coretide: {earlier}");
-                        }
-                    }
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            failed.map_or(Ok(()), |error| Err(Refusal::new(Exit::Refused, error.to_string())))
+            delete_each("topic", topics, to, out, |topic| client.delete_topic(topic))
         }
     }
 }
