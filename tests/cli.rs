@@ -168,7 +168,7 @@ fn names_and_offsets_that_clients_made_up_are_shown() {
     let options = Options { bootstrap: vec![shell.0.to_string()], timeout: Duration::from_secs(10) };
     let mut client = Client::connect(options).expect("it answers");
     let offset = GroupOffset { topic: "events".into(), partition: 0, offset: i64::MIN };
-    client.commit_offsets("evil\u{1b}[2J", &[offset.clone()]).expect("any name will do");
+    client.commit_offsets("evil\u{1b}[2J", std::slice::from_ref(&offset)).expect("any name will do");
     client.commit_offsets("readers", &[offset]).expect("any offset will do");
     let listed = shell.text("group list");
     assert!(listed.contains(r"evil\u{1b}[2J") && !listed.contains('\u{1b}'), "{listed:?}");
