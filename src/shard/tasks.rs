@@ -202,13 +202,12 @@ impl Shard {
             });
             // There may be many logs, of many producers each: others get their turn in between.
             for log in logs {
-                let looked_at = self.with(|state| {
-                    let replica = state.replicas.get_mut(&log)?;
-                    Some(replica.partition.expire_producers(now, expiration_ms))
+                self.with(|state| {
+                    if let Some(replica) = state.replicas.get_mut(&log) {
+                        replica.partition.expire_producers(now, expiration_ms);
+                    }
                 });
-                if looked_at.is_some() {
-                    self.io().yield_now().await;
-                }
+                self.io().yield_now().await;
             }
         }
     }
