@@ -57,7 +57,7 @@ fn text(part: &Part) -> String {
 }
 
 /// Text that a terminal does not obey: names are whatever some client chose.
-fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     let escaped = |char: char| if char.is_control() { char.escape_default().to_string() } else { char.to_string() };
     text.chars().map(escaped).collect()
 }

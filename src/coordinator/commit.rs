@@ -112,8 +112,9 @@ impl Coordinator {
 
     pub(super) fn fetch_offsets(&mut self, token: Token, fetch: OffsetFetch, outbox: &mut Outbox) {
         let view = if fetch.require_stable { View::Latest } else { View::Committed };
-        // An offset without its group is on its way out.
-        let offsets = self.offsets.group(&fetch.group).filter(|_| self.groups.contains_key(&fetch.group));
+        // An offset without its group is on its way out. What is committed is there until that is durable.
+        let stays = view == View::Committed || self.groups.contains_key(&fetch.group);
+        let offsets = self.offsets.group(&fetch.group).filter(|_| stays);
         let topics = match (fetch.topics, offsets) {
             (Some(topics), offsets) => fetch_some(offsets, view, topics),
             (None, Some(offsets)) => fetch_all(offsets, view),

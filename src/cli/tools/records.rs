@@ -1,13 +1,14 @@
 //! `coretide produce` and `coretide consume`.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::borrow::Cow;
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::{To, pair};
-use crate::cli::show::put;
+use crate::cli::show::{plain, put};
 use crate::cli::time::parse_time;
 use crate::cli::{Exit, Refusal};
 use crate::client::{Client, ClientError, FetchedRecord, ToSend, When, partition_of_key};
@@ -232,6 +233,7 @@ pub(super) fn consume(consume: &Consume, out: &mut dyn Write) -> Result<(), Refu
     };
     let mut next: Vec<(i32, i64)> = partitions.iter().copied().zip(from).collect();
     let mut left = consume.count.unwrap_or(u64::MAX);
+    let terminal = io::stdout().is_terminal();
     loop {
         if consume.exit_at_end {
             let ended =
@@ -244,7 +246,7 @@ pub(super) fn consume(consume: &Consume, out: &mut dyn Write) -> Result<(), Refu
         for fetched in client.fetch(&consume.topic, &next, FETCH_WAIT)? {
             let mut text = Vec::new();
             for record in fetched.records.iter().take(usize::try_from(left).unwrap_or(usize::MAX)) {
-                show(&mut text, fetched.partition, record, consume);
+                show(&mut text, fetched.partition, record, consume, terminal);
                 left -= 1;
             }
             put(out, &text)?;
@@ -255,7 +257,8 @@ pub(super) fn consume(consume: &Consume, out: &mut dyn Write) -> Result<(), Refu
     }
 }
 
-fn show(text: &mut Vec<u8>, partition: i32, record: &FetchedRecord, consume: &Consume) {
+/// Appends one record as it is shown.
+fn show(text: &mut Vec<u8>, partition: i32, record: &FetchedRecord, consume: &Consume, terminal: bool) {
     if consume.to.json {
         let headers: Vec<_> =
             record.headers.iter().map(|(key, value)| json!({ "key": key, "value": bytes(value.as_deref()) })).collect();
@@ -268,11 +271,26 @@ fn show(text: &mut Vec<u8>, partition: i32, record: &FetchedRecord, consume: &Co
     }
     if consume.verbose {
         text.extend_from_slice(format!("{partition}:{} {} ", record.offset, record.timestamp).as_bytes());
-        text.extend_from_slice(record.key.as_deref().unwrap_or(b"-"));
+        text.extend_from_slice(&raw(record.key.as_deref().unwrap_or(b"-"), terminal));
         text.push(b' ');
     }
-    text.extend_from_slice(record.value.as_deref().unwrap_or(if consume.verbose { b"(null)" } else { b"" }));
+    let none: &[u8] = if consume.verbose { b"(null)" } else { b"" };
+    text.extend_from_slice(&raw(record.value.as_deref().unwrap_or(none), terminal));
     text.push(b'\n');
+}
+
+/// Bytes as they are, but nothing that a terminal would obey: records hold whatever some client sent.
+fn raw(bytes: &[u8], terminal: bool) -> Cow<'_, [u8]> {
+    if !terminal {
+        return Cow::Borrowed(bytes);
+    }
+    let lines = String::from_utf8_lossy(bytes);
+    let lines: Vec<_> = lines.split_inclusive(['\n', '\t']).collect();
+    let shown = lines.iter().map(|part| match part.char_indices().next_back() {
+        Some((at, end @ ('\n' | '\t'))) => format!("{}{end}", plain(&part[..at])),
+        _ => plain(part),
+    });
+    Cow::Owned(shown.collect::<String>().into_bytes())
 }
 
 /// Text as it is; anything else as `{"hex": "..."}`.
@@ -303,6 +321,13 @@ mod tests {
         assert_eq!(place("-5"), Ok(Place::Last(5)));
         assert_eq!(place("1970-01-01T00:00:01Z"), Ok(Place::When(When::Time(1000))));
         assert!(place("soon").is_err());
+    }
+
+    #[test]
+    fn a_record_cannot_steer_the_terminal() {
+        let value = b"a\tb\n\x1b[2Jc\xff\r\n";
+        assert_eq!(raw(value, false), &value[..]);
+        assert_eq!(raw(value, true), "a\tb\n\\u{1b}[2Jc\u{fffd}\\r\n".as_bytes());
     }
 
     #[test]

@@ -123,6 +123,23 @@ fn empty_groups_are_deleted_with_their_offsets() {
     assert_eq!(world.offsets("simple"), [("t".into(), 0, 7)]);
 }
 
+/// The offsets of a group were gone for everyone as soon as its deletion was asked for, and back again if the broker was killed before that was durable.
+#[test]
+fn a_group_that_is_deleted_has_its_offsets_until_that_is_durable() {
+    let mut world = World::new();
+    world.commit_offsets(commit("g", &[("t", 0, 1), ("t", 1, 1)])).unwrap();
+    world.slow = true;
+    let deletion = world.ask(Command::DeleteGroups { groups: vec!["g".into()] });
+    let fetch = OffsetFetch { group: "g".into(), topics: None, require_stable: true };
+    let stable = world.ask(Command::OffsetFetch(fetch));
+    assert_eq!(world.offsets("g").len(), 2);
+    assert!(world.waits(deletion) && world.waits(stable));
+    while world.commit() {}
+    assert_eq!(world.offsets("g"), []);
+    assert_eq!(world.fetched(stable), []);
+    assert!(!world.waits(deletion));
+}
+
 #[test]
 fn a_group_with_an_id_that_is_out_can_be_deleted() {
     let mut world = World::new();
