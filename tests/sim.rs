@@ -20,12 +20,13 @@
 //! | shows the log start early | the log start goes back |
 //! | deletes too much | records are gone that had to stay |
 //! | believes any clock | records are gone that had to stay |
+//! | fills the disk | a segment finds no space, and the broker ends |
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use coretide::shard::Defect;
-use coretide::sim::{GroupStory, Story, tell, tell_of_groups};
+use coretide::sim::{FullStory, GroupStory, Story, tell, tell_of_a_full_disk, tell_of_groups};
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -33,7 +34,11 @@ fn number(variable: &str) -> Option<u64> {
 
 /// A story, or what went wrong; a panic of the broker is something that went wrong.
 fn told(seed: u64, defect: Option<Defect>) -> Result<Story, String> {
-    catch_unwind(AssertUnwindSafe(|| tell(seed, defect))).unwrap_or_else(|panic| {
+    caught(|| tell(seed, defect))
+}
+
+fn caught<S>(story: impl FnOnce() -> Result<S, String>) -> Result<S, String> {
+    catch_unwind(AssertUnwindSafe(story)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         Err(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
     })
@@ -116,6 +121,18 @@ fn no_story_of_groups_breaks_a_rule() {
     assert!((1..=200).any(|seed| tell_of_groups(seed, defect).is_err()), "nobody misses what was committed too early");
 }
 
+/// A full disk once ended the broker, and nobody could read or delete.
+#[test]
+fn a_full_disk_refuses_producers_and_nothing_else() {
+    let seeds = number("CORETIDE_SIM_SEEDS").unwrap_or(12);
+    let tell = |seed| tell_of_a_full_disk(seed, None).unwrap_or_else(|rule| panic!("seed {seed}: {rule}"));
+    let stories: Vec<FullStory> = (1..=seeds).map(tell).collect();
+    let least = |count: fn(&FullStory) -> u64| stories.iter().map(count).min().unwrap_or_default();
+    println!("{seeds} stories: at least {} and {} batches", least(|story| story.first), least(|story| story.second));
+    assert!(least(|story| story.first) > 10 && least(|story| story.second) > 10);
+    assert_eq!(tell(3), tell(3));
+}
+
 #[test]
 fn the_same_seed_tells_the_same_story() {
     for seed in [7, 1_000_003] {
@@ -128,7 +145,11 @@ fn every_defect_is_noticed() {
     std::panic::set_hook(Box::new(|_| {}));
     let mut unnoticed = Vec::new();
     for defect in Defect::ALL {
-        match (1..=2000).find_map(|seed| told(seed, Some(defect)).err().map(|rule| (seed, rule))) {
+        let rule = |seed| match defect {
+            Defect::FillsTheDisk => caught(|| tell_of_a_full_disk(seed, Some(defect))).err(),
+            _ => told(seed, Some(defect)).err(),
+        };
+        match (1..=2000).find_map(|seed| rule(seed).map(|rule| (seed, rule))) {
             Some((seed, rule)) => println!("{defect:?}: seed {seed}: {rule}"),
             None => unnoticed.push(defect),
         }

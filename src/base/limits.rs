@@ -140,6 +140,13 @@ pub const DRAIN_BUFFER_BYTES: usize = 512 << 10;
 pub const DRAIN_BUFFERS: usize = 2;
 /// Bytes after which a log is drained although the journal has room.
 pub const DRAIN_AHEAD_BYTES: u64 = 2 << 20;
+/// Bytes of disk that a core keeps free of batches, beside what it has taken in and not drained: for checkpoints, last pages and the like.
+pub const DISK_RESERVE_BYTES: u64 = 32 << 20;
+/// Bytes of disk that it keeps for each log: the last pages of a segment's files, and its directory.
+pub const DISK_RESERVE_LOG_BYTES: u64 = 32 << 10;
+/// Bytes that a core must be able to take in again before it does, once it has refused batches for want of space.
+pub const DISK_REOPEN_BYTES: u64 = 64 << 20;
+const _: () = assert!(DISK_REOPEN_BYTES > 2 * BATCH_BYTES_MAX as u64);
 /// Directories of deleted logs that a core removes before it looks whether others have to be drained. Each takes some milliseconds.
 pub const DELETIONS_PER_PASS: usize = 16;
 /// Logs that a core drains at the same time.

@@ -79,6 +79,11 @@ impl From<ProduceError> for Refusal {
                 };
                 Self::new(code, fault.to_string())
             }
+            // Retriable: there may be space again before the client gives up.
+            ProduceError::DiskFull => Self::new(
+                ErrorCode::KafkaStorageError,
+                "The disk is full. Nothing was appended; the broker takes records again when there is space.",
+            ),
             // Retriable: the client looks for the leader again, and finds the broker that comes back.
             ProduceError::Stopping => ErrorCode::NotLeaderOrFollower.into(),
         }

@@ -125,6 +125,15 @@ fn journal(text: &mut Text, cores: &PerCore) {
     text.histograms("coretide_journal_write_seconds", help, [([], &times)]);
     let help = "Parts of produce requests that wait for room in the journal.";
     text.family(Gauge, "coretide_journal_waiting_parts", help, cores.each(|snapshot| snapshot.shard.waiting_for_room));
+    let help = "Bytes free on the disk of the data directory.";
+    text.family(
+        Gauge,
+        "coretide_disk_free_bytes",
+        help,
+        [([], cores.all().map(|(_, snapshot)| snapshot.shard.disk_free).min().unwrap_or(0))],
+    );
+    let help = "Whether batches of producers are refused because the disk is full.";
+    text.family(Gauge, "coretide_disk_full", help, cores.each(|snapshot| u8::from(snapshot.shard.disk_full)));
     let help = "Bytes of journal blocks in memory, for consumers at the tail.";
     text.family(Gauge, "coretide_cache_bytes", help, cores.each(|snapshot| snapshot.shard.cache_bytes));
     let help = "Times that all logs were drained into segments to make room in the journal.";

@@ -95,7 +95,20 @@ impl State {
                 return Some(part);
             }
             let batch = part.batches.pop_front().expect("front was there");
-            let answer = self.append(now, batch, &mut part.ticket);
+            let bytes = batch.batch.bytes.len() as u64;
+            let admitted = match part.origin {
+                Origin::Here { .. } | Origin::There { .. } => {
+                    self.admission.takes(bytes) || self.options.defect == Some(Defect::FillsTheDisk)
+                }
+                Origin::Group { .. } => {
+                    self.admission.count(bytes);
+                    true
+                }
+            };
+            let answer = match admitted {
+                true => self.append(now, batch, &mut part.ticket),
+                false => Err(ProduceError::DiskFull),
+            };
             part.answers.push(answer);
         }
         let Part { origin, answers, ticket, .. } = part;

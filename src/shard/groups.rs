@@ -429,7 +429,7 @@ impl Groups {
     }
 
     /// Why a command cannot be given to its coordinator now.
-    fn refusal(&self, log: LogId, joins: bool) -> Option<GroupError> {
+    fn refusal(&self, log: LogId, joins: bool, no_space: bool) -> Option<GroupError> {
         if self.closed {
             return Some(GroupError::NotCoordinator);
         }
@@ -437,6 +437,7 @@ impl Groups {
             None => Some(GroupError::NotCoordinator),
             Some(Stage::Loading(_)) => Some(GroupError::CoordinatorLoadInProgress),
             Some(Stage::Failed) => Some(GroupError::CoordinatorNotAvailable),
+            Some(Stage::Ready(_)) if no_space => Some(GroupError::CoordinatorNotAvailable),
             Some(Stage::Ready(_)) => {
                 let full = joins && self.parked >= GROUP_REQUESTS_PARKED_PER_CORE_MAX;
                 full.then_some(GroupError::CoordinatorNotAvailable)
@@ -450,7 +451,9 @@ impl State {
         let parks = parks(&command);
         // Who joined may sync: rebalances under way can end, and there are no more of those than joined.
         let joins = matches!(command, GroupCommand::JoinGroup(_));
-        if let Some(error) = self.groups.refusal(log, joins) {
+        let grows = joins || matches!(command, GroupCommand::OffsetCommit(_));
+        let no_space = grows && self.admission.is_closed_to_groups();
+        if let Some(error) = self.groups.refusal(log, joins, no_space) {
             return self.tell(asker, command.refused(error));
         }
         self.groups.tokens_given += 1;

@@ -46,6 +46,8 @@ pub enum ProduceError {
     NoSuchLog,
     /// The partition refused it.
     Refused(AppendFault),
+    /// The disk of the data directory has no space left; nothing was appended.
+    DiskFull,
     /// The broker is stopping; nothing was appended.
     Stopping,
 }

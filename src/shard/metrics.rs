@@ -60,6 +60,10 @@ pub struct Metrics {
     pub journal_used: u64,
     /// Parts of produce requests that wait for room in the journal.
     pub waiting_for_room: u64,
+    /// Bytes that the disk of the data directory had free when this core looked last.
+    pub disk_free: u64,
+    /// Batches of producers are refused, because what is free is kept for what was acknowledged before.
+    pub disk_full: bool,
     /// Bytes of journal blocks in memory.
     pub cache_bytes: u64,
     /// Topics of the whole cluster.
@@ -125,6 +129,8 @@ impl State {
             journal_capacity: self.journal.capacity(),
             journal_used: self.journal.used_bytes(),
             waiting_for_room: if self.short_of_room { self.lines.len() as u64 } else { 0 },
+            disk_free: self.admission.free(),
+            disk_full: self.admission.is_closed(),
             cache_bytes: self.cache.bytes() as u64,
             topics: self.image.topic_count() as u64,
             partitions: self.replicas.len() as u64,

@@ -4,6 +4,7 @@
 //! writer, the core that [`crate::cluster::placement`] names; an offset is reserved and its batch copied into the journal in one step;
 //! nothing is answered before the ticket of its journal block is due. Knows nothing of sockets or of Kafka's messages.
 
+mod admission; // no more is taken in than the disk has space for
 mod append; // offsets, journal, answers
 mod budget; // an amount, lent in order
 mod cache; // how much of the journal stays in memory
@@ -60,6 +61,7 @@ pub use router::{MeshSeat, mesh};
 pub use scratch::ScratchLoan;
 pub use waiters::{Answers, ProduceTicket};
 
+use admission::Admission;
 use append::{Due, Origin, Part};
 use cache::Cache;
 use groups::{Asker, Groups};
@@ -158,11 +160,13 @@ pub enum Defect {
     DeletesTooMuch,
     /// Records expire by a wall clock that has just jumped.
     BelievesAnyClock,
+    /// Batches are taken in although the disk has no space for them.
+    FillsTheDisk,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::AnswersBeforeDurable,
         Self::ReadsBeforeDurable,
         Self::AppendsRepetitions,
@@ -178,6 +182,7 @@ impl Defect {
         Self::ShowsLogStartEarly,
         Self::DeletesTooMuch,
         Self::BelievesAnyClock,
+        Self::FillsTheDisk,
     ];
 }
 
@@ -223,6 +228,7 @@ pub(super) struct State {
     short_of_room: bool,
     /// The broker's own entries whose durability somebody waits for.
     control_waiters: Vec<(Ticket, Rc<Signal>)>,
+    admission: Admission,
     /// Entries of the broker's own that wait for room in the journal.
     room_waiters: Vec<Rc<Signal>>,
     committed_scratch: Vec<CommittedBlock>,
@@ -328,6 +334,7 @@ impl Shard {
             lines: Lines::default(),
             short_of_room: false,
             control_waiters: Vec::new(),
+            admission: Admission::new(),
             room_waiters: Vec::new(),
             committed_scratch: Vec::new(),
             producer_ids: 0..0,
@@ -361,6 +368,7 @@ impl Shard {
             defect: options.defect,
         }));
         shard.with(State::retire_all);
+        shard.look_at_the_disk().await;
         shard.spawn_lanes(requests, replies);
         shard.spawn_tasks(checkpoints);
         if let Some(metadata) = &shard.0.metadata {

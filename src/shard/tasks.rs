@@ -18,6 +18,8 @@ use crate::storage::{Log, StorageError};
 
 /// After this long without a write the journal tells the disk how far everything is durable.
 const IDLE: Duration = Duration::from_millis(100);
+/// A journal grows as long as the core's share of the free space is so many files.
+const GROWTH_SPACE_FILES: u64 = 4;
 /// How often silent producers are looked for.
 const EXPIRY: Duration = Duration::from_secs(60);
 
@@ -96,6 +98,7 @@ impl Shard {
         self.io().spawn(journal::run(io, files, self.clone(), wake));
         self.io().spawn(self.clone().drain_as_needed(checkpoints));
         self.io().spawn(self.clone().grow());
+        self.io().spawn(self.clone().watch_disk());
         self.io().spawn(self.clone().publish_when_idle());
         self.io().spawn(self.clone().expire_producers());
         self.io().spawn(self.clone().retain());
@@ -161,6 +164,15 @@ impl Shard {
         });
         let mut number = self.0.files.highest() + 1;
         while !self.is_stopping() && (self.with(|state| state.journal.files()) as u64) < target {
+            let share =
+                self.space().await.map_or(u64::MAX, |space| space.usable_bytes / u64::from(self.0.mesh.cores()));
+            if share < GROWTH_SPACE_FILES * file_bytes {
+                tracing::warn!(
+                    share,
+                    "the journal stays smaller than configured: what is free is better kept for segments"
+                );
+                return;
+            }
             match self.0.files.create(self.io(), number, file_bytes).await {
                 Ok(()) => {}
                 Err(StorageError::NoSpace { file }) => {

@@ -5,9 +5,11 @@
 //! broker only as its clients do, by its protocol.
 
 mod client; // a client, written against the simulated network
+mod full; // a story of a full disk
 mod groups; // a story of groups
 mod ledger; // what was sent, acknowledged and seen; what must hold
 mod scenario; // the story
 
+pub use full::{FullStory, tell_of_a_full_disk};
 pub use groups::{GroupStory, tell_of_groups};
 pub use scenario::{Story, tell};

@@ -18,7 +18,7 @@ use crate::io::buffer::AlignedBuf;
 use crate::storage::StorageError;
 use crate::storage::checksums::{BLOCK_BYTES, Summer, sum_position};
 use crate::storage::log::{CreateStep, Flushed, Log, SealStep, Step, WriteStep, offset_position, time_position};
-use crate::storage::segment::{Kind, TailBytes};
+use crate::storage::segment::{Kind, TailBytes, page_ceil};
 
 impl Drive {
     /// Brings the batches of a log that begin below `up_to` into its segments. Written, not flushed. A drain that is under way is left alone.
@@ -142,7 +142,7 @@ impl Drive {
                     self.create_segment(host, &target(step.base), &step).await?;
                     host.with_log(log, |log| log.created(&step, now));
                 }
-                Step::Write(step) => self.write(host, &target(step.before.base), &step).await?,
+                Step::Write(mut step) => self.write(host, &target(step.before.base), &mut step).await?,
             }
         }
     }
@@ -177,7 +177,7 @@ impl Drive {
     }
 
     /// Copies, sums and writes the batches of one step.
-    async fn write<H: Host>(&self, host: &H, target: &Target, step: &WriteStep) -> Result<(), StorageError> {
+    async fn write<H: Host>(&self, host: &H, target: &Target, step: &mut WriteStep) -> Result<(), StorageError> {
         self.write_epochs(target, step.epochs.as_deref()).await?;
         let tail = match &step.tail {
             Some(tail) => tail.clone(),
@@ -204,8 +204,15 @@ impl Drive {
         host.with_log(target.log, |log| log.rewriting(guard));
         let file = self.segment_file(target, Kind::Log).await?;
         if step.allocate > step.allocated {
-            let more = step.allocate - step.allocated;
-            file.allocate(step.allocated, more, false).await.map_err(|fault| wrong(target, Kind::Log, fault))?;
+            let allocate = async |to: u64| {
+                let allocated = file.allocate(step.allocated, to - step.allocated, false).await;
+                allocated.map_err(|fault| wrong(target, Kind::Log, fault))
+            };
+            if let Err(StorageError::NoSpace { .. }) = allocate(step.allocate).await {
+                // For what is written now there may be enough.
+                step.allocate = page_ceil(step.after.bytes);
+                allocate(step.allocate).await?;
+            }
         }
         let group = Group::new(&self.inner.io);
         let (mut sums, tail_sum, tail) = self.copy(target, file, step, &tail, &group).await;

@@ -1,0 +1,253 @@
+//! A story of a full disk: producers are refused before anything else fails, what was acknowledged can be read, also after a crash, and when a topic
+//! is deleted others go on.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::client::{Client, Gone};
+use super::scenario::{address, does_not_start, node_options};
+use crate::io::Io;
+use crate::io::sim::{Crash, DiskOptions, Loss, Process, Random, World, WorldOptions};
+use crate::node::{self, Seat};
+use crate::protocol::messages::{create_topics, delete_topics, fetch, produce};
+use crate::protocol::{ApiKey, ErrorCode, Records};
+use crate::record::{Builder, NewRecord};
+use crate::shard::Defect;
+
+/// What happened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FullStory {
+    /// Batches that were acknowledged before the disk was full.
+    pub first: u64,
+    /// Those that were acknowledged after the first topic had been deleted.
+    pub second: u64,
+    /// The same for the same seed.
+    pub trace: u64,
+}
+
+const TOPICS: [&str; 2] = ["first", "second"];
+const PARTITIONS: i32 = 2;
+/// Sends that fill any disk of this story.
+const SENDS_MAX: u64 = 2000;
+const BATCH_BYTES: usize = 200 << 10;
+
+/// Tells the story of `seed`. `Err` is the rule that was broken.
+pub fn tell_of_a_full_disk(seed: u64, defect: Option<Defect>) -> Result<FullStory, String> {
+    let world = World::new(seed, WorldOptions::default());
+    let mut chance = world.random("full");
+    let (broker, clients) = (world.process("broker"), world.process("clients"));
+    let broken = Rc::new(RefCell::new(None));
+    let cores = chance.between(1, 3) as u16;
+    // What the reserve leaves for batches is from nearly nothing to a few times the journals.
+    let capacity = u64::from(cores) * chance.between(110 << 20, 140 << 20);
+    world.set_disk(broker, DiskOptions { capacity, ..DiskOptions::default() });
+    start(&world, broker, cores, &mut chance, defect, &broken);
+    let verdict = || broken.borrow().clone().map_or(Ok(()), Err);
+    let first = world.run(clients, |io| async move { make_topics(&io).await?.fill(TOPICS[0]).await });
+    verdict()?;
+    let first = first?;
+    let crashes = chance.one_in(2);
+    if crashes {
+        let how = if chance.one_in(2) { Crash::Kill } else { Crash::PowerCut(Loss::Random) };
+        world.crash(broker, how);
+        start(&world, broker, cores, &mut chance, defect, &broken);
+    }
+    let second = world.run(clients, move |io| async move {
+        let mut client = Patient { client: None, io };
+        client.reads_all(TOPICS[0], &first).await?;
+        let sent = client.produce(TOPICS[1], 0).await?;
+        // A start makes smaller journals, and another core may have taken in less.
+        if !crashes && cores == 1 && sent != Err(ErrorCode::KafkaStorageError.code()) {
+            return Err(format!("a send to a full disk came to {sent:?}"));
+        }
+        client.delete(TOPICS[0]).await?;
+        client.until_taken(TOPICS[1]).await?;
+        let second = client.fill(TOPICS[1]).await?;
+        client.reads_all(TOPICS[1], &second).await?;
+        Ok([first.iter().sum::<u64>(), second.iter().sum()])
+    });
+    verdict()?;
+    let [first, second] = second?;
+    Ok(FullStory { first, second, trace: world.trace_hash() })
+}
+
+/// Starts the broker. Does not wait for it.
+fn start(
+    world: &World,
+    broker: Process,
+    cores: u16,
+    chance: &mut Random,
+    defect: Option<Defect>,
+    broken: &Rc<RefCell<Option<String>>>,
+) {
+    let mut options = node_options(chance);
+    options.shard.defect = defect;
+    options.shard.journal_file_bytes = 2 << 20;
+    options.shard.journal_bytes = chance.between(2, 6) * (2 << 20);
+    options.shard.journal_block_bytes = 256 << 10;
+    options.layout.data = PathBuf::from("/data");
+    let (announce, announced) = std::sync::mpsc::channel();
+    let (seats, _stop) = node::seats(cores, move |outcome| {
+        let _ = announce.send(outcome);
+    });
+    let seats: Rc<RefCell<Vec<Option<Seat>>>> = Rc::new(RefCell::new(seats.into_iter().map(Some).collect()));
+    let (announced, broken) = (Rc::new(announced), broken.clone());
+    world.start(broker, cores, move |io: Io| {
+        let seat = seats.borrow_mut()[usize::from(io.shard().0)].take().expect("a core takes its seat once");
+        let (options, broken, announced) = (options.clone(), broken.clone(), announced.clone());
+        async move {
+            node::core(io, seat, options).await;
+            if let Ok(Err(error)) = announced.try_recv() {
+                broken.borrow_mut().get_or_insert(does_not_start(&error));
+            }
+        }
+    });
+}
+
+async fn make_topics(io: &Io) -> Result<Patient, String> {
+    let mut client = Patient { client: None, io: io.clone() };
+    let topics = TOPICS.map(|name| create_topics::CreatableTopic {
+        name: name.into(),
+        num_partitions: PARTITIONS,
+        replication_factor: 1,
+        ..Default::default()
+    });
+    let request = create_topics::CreateTopicsRequest { topics: topics.into(), timeout_ms: 5000, ..Default::default() };
+    let answer: create_topics::CreateTopicsResponse = client.ask(ApiKey::CreateTopics, 5, &request).await?;
+    match answer.topics.iter().all(|topic| topic.error_code == 0) {
+        true => Ok(client),
+        false => Err(format!("{:?}", answer.topics)),
+    }
+}
+
+/// A client that comes back when its connection breaks.
+struct Patient {
+    client: Option<Client>,
+    io: Io,
+}
+
+impl Patient {
+    async fn ask<A: crate::protocol::Message>(
+        &mut self,
+        api: ApiKey,
+        version: i16,
+        request: &impl crate::protocol::Message,
+    ) -> Result<A, String> {
+        for _ in 0..4000 {
+            if self.client.is_none() {
+                self.client = Client::connect(&self.io, address()).await.ok();
+            }
+            if let Some(client) = &mut self.client {
+                match client.call(api, version, request).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(Gone) => self.client = None,
+                }
+            }
+            self.io.sleep(Duration::from_millis(5)).await;
+        }
+        Err(format!("{api} is not answered"))
+    }
+
+    /// Sends one batch. Gives its offset, or the error that it was refused with.
+    async fn produce(&mut self, topic: &str, partition: i32) -> Result<Result<i64, i16>, String> {
+        let value = vec![7; BATCH_BYTES];
+        let mut batch = Builder::new();
+        batch.push(NewRecord { timestamp: self.io.wall_clock(), key: None, value: Some(&value), headers: &[] });
+        let records = Some(Records::from(batch.build()));
+        let request = produce::ProduceRequest {
+            acks: -1,
+            timeout_ms: 30_000,
+            topic_data: vec![produce::TopicProduceData {
+                name: topic.into(),
+                partition_data: vec![produce::PartitionProduceData { index: partition, records }],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let answer: produce::ProduceResponse = self.ask(ApiKey::Produce, 9, &request).await?;
+        let answer = &answer.responses[0].partition_responses[0];
+        Ok(if answer.error_code == 0 { Ok(answer.base_offset) } else { Err(answer.error_code) })
+    }
+
+    /// Sends until the disk is full, and stays so when all is drained. Gives how many batches each partition took.
+    async fn fill(&mut self, topic: &str) -> Result<[u64; PARTITIONS as usize], String> {
+        let (mut taken, mut refused) = ([0; PARTITIONS as usize], 0);
+        for send in 0..SENDS_MAX {
+            let partition = send as usize % taken.len();
+            match self.produce(topic, partition as i32).await? {
+                Ok(offset) => (taken[partition], refused) = (offset as u64 + 1, 0),
+                Err(code) if code == ErrorCode::KafkaStorageError.code() => refused += 1,
+                Err(code) => return Err(format!("send {send} was refused with {code}")),
+            }
+            match refused {
+                0 => {}
+                4 => return Ok(taken),
+                // What was allocated for what is drained now was missing twice.
+                _ => self.io.sleep(Duration::from_secs(2)).await,
+            }
+        }
+        Err("the disk takes more than it has".into())
+    }
+
+    /// Sends until one batch is taken.
+    async fn until_taken(&mut self, topic: &str) -> Result<(), String> {
+        for _ in 0..3000 {
+            if self.produce(topic, 0).await?.is_ok() {
+                return Ok(());
+            }
+            self.io.sleep(Duration::from_millis(20)).await;
+        }
+        Err("a topic was deleted, and there is no space for another after a minute".into())
+    }
+
+    async fn delete(&mut self, topic: &str) -> Result<(), String> {
+        let request = delete_topics::DeleteTopicsRequest {
+            topic_names: vec![topic.into()],
+            timeout_ms: 30_000,
+            ..Default::default()
+        };
+        let answer: delete_topics::DeleteTopicsResponse = self.ask(ApiKey::DeleteTopics, 4, &request).await?;
+        match answer.responses[0].error_code {
+            0 => Ok(()),
+            code => Err(format!("a topic cannot be deleted while the disk is full: {code}")),
+        }
+    }
+
+    /// Everything that was acknowledged is there.
+    async fn reads_all(&mut self, topic: &str, taken: &[u64]) -> Result<(), String> {
+        for (partition, taken) in (0..).zip(taken) {
+            let mut next = 0;
+            while (next as u64) < *taken {
+                let request = fetch::FetchRequest {
+                    max_bytes: 1 << 20,
+                    topics: vec![fetch::FetchTopic {
+                        topic: topic.into(),
+                        partitions: vec![fetch::FetchPartition {
+                            partition,
+                            fetch_offset: next,
+                            partition_max_bytes: 1 << 20,
+                            ..Default::default()
+                        }],
+                        ..Default::default()
+                    }],
+                    ..Default::default()
+                };
+                let answer: fetch::FetchResponse = self.ask(ApiKey::Fetch, 11, &request).await?;
+                let part = &answer.responses[0].partitions[0];
+                let bytes = part.records.clone().into_bytes();
+                let last = crate::record::batches(&bytes).last().map(|batch| batch.last_offset().0);
+                match (part.error_code, last) {
+                    (0, Some(last)) => next = last + 1,
+                    (code, _) => {
+                        return Err(format!(
+                            "{topic}-{partition} ends at {next} with {code}, and took {taken} batches"
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
