@@ -3,7 +3,9 @@
 //! The quiet client produces small batches at a fixed rate over one connection that lasts as long as the program; its latency is counted from the
 //! moment each batch was due. Phases alternate, quiet and flooded, and medians over the rounds are compared: a p99 of a few seconds on a
 //! machine with neighbours says little by itself. The threads that flood run under SCHED_IDLE, so that they take what CPU the broker and the
-//! quiet client leave: what is measured is what the broker makes of a flood, not how the kernel shares two cores among three programs.
+//! quiet client leave: what is measured is what the broker makes of a flood, not how the kernel shares two cores among three programs. Autogroups have
+//! to be off for that: with them the weight of the whole session on a CPU is that of a thread under SCHED_IDLE whenever nobody else of it runs there, and
+//! from one moment to the next a thousand; kernel threads that were ready, such as those that end durable writes, waited up to 67 ms meanwhile.
 
 use std::{
     path::PathBuf,
@@ -80,6 +82,9 @@ pub struct Options {
     pub verbose: bool,
 }
 
+/// Whether the kernel makes a group of each session.
+const AUTOGROUPS: &str = "/proc/sys/kernel/sched_autogroup_enabled";
+
 /// One round: the quiet client alone, and beside the flood.
 struct Round {
     quiet: Run,
@@ -97,6 +102,11 @@ struct Did {
 
 /// Measures each flood in turn and prints a table.
 pub fn run(options: &Options) -> Result<()> {
+    if !options.same_priority && std::fs::read_to_string(AUTOGROUPS).is_ok_and(|on| on.trim() != "0") {
+        return Err("kernel threads wait for no reason beside SCHED_IDLE in an autogroup, and the p99 is theirs: \
+                    `sysctl kernel.sched_autogroup_enabled=0` while this runs, or --same-priority"
+            .into());
+    }
     let dir = options.dir.join(format!("beside-{}", std::process::id()));
     let Some(command) = &options.coretide else { return measure_all(options) };
     std::fs::create_dir_all(&dir)?;

@@ -32,6 +32,8 @@ pub struct Options {
     pub partition_max_bytes: i32,
     /// Start at the log end and read what arrives, instead of from the log start over and over.
     pub tail: bool,
+    /// Bytes of one read at most.
+    pub read_bytes: usize,
     /// Check the checksum of every batch, as consumers do.
     pub check_crc: bool,
     /// Not measured.
@@ -124,7 +126,9 @@ impl Worker {
         if self.answer.len() < length {
             self.answer.resize(length, 0);
         }
-        self.stream.read_exact(&mut self.answer[..length])?;
+        for piece in self.answer[..length].chunks_mut(options.read_bytes) {
+            self.stream.read_exact(piece)?;
+        }
         Ok(())
     }
 

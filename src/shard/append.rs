@@ -15,7 +15,7 @@ use crate::coordinator::AppendId;
 use crate::partition::Decision;
 use crate::record;
 use crate::storage::CachedBatch;
-use crate::storage::journal::{Committed, CommittedBlock, Head, Kind, Ticket};
+use crate::storage::journal::{Committed, CommittedBlock, Head, Journal, Kind, Ticket};
 
 /// Who gets the answers to a part of a produce request.
 pub(super) enum Origin {
@@ -60,14 +60,18 @@ impl State {
             part.answers.extend(part.batches.drain(..).map(|_| Err(ProduceError::Stopping)));
             return self.answer(part.origin, part.answers);
         }
-        let left = if self.lines.is_empty() { self.append_part(now, part) } else { Some(part) };
+        let left = if self.lines.is_empty() { self.append_part(now, part, Journal::has_plenty) } else { Some(part) };
         if let Some(part) = left {
             self.lines.push(part);
+            if self.short_of_room {
+                self.let_light_ones_pass(now);
+            }
         }
     }
 
     /// There is room in the journal that was not there before.
     pub(super) fn room_was_made(&mut self, now: Timestamp) {
+        self.lines.end_shortage();
         self.work_off_lines(now);
         self.room_waiters.drain(..).for_each(|signal| signal.fire());
     }
@@ -76,20 +80,40 @@ impl State {
     pub(super) fn work_off_lines(&mut self, now: Timestamp) {
         self.short_of_room = false;
         while let Some(part) = self.lines.pop() {
-            if let Some(part) = self.append_part(now, part) {
-                return self.lines.put_back(part);
+            if let Some(part) = self.append_part(now, part, Journal::has_plenty) {
+                self.lines.put_back(part);
+                if self.short_of_room {
+                    self.let_light_ones_pass(now);
+                }
+                return;
             }
         }
     }
 
-    /// Appends as much of a part as the journal takes now; gives back what must wait: for the next block, or for room.
-    fn append_part(&mut self, now: Timestamp, mut part: Part) -> Option<Part> {
+    /// The next in turn waits for room, which takes as long as a pass of the drain. Those who send little need not wait with it.
+    fn let_light_ones_pass(&mut self, now: Timestamp) {
+        self.lines.begin_shortage();
+        while let Some(part) = self.lines.pop_light() {
+            if let Some(part) = self.append_part(now, part, Journal::has_room) {
+                return self.lines.put_back_light(part);
+            }
+        }
+    }
+
+    /// Appends as much of a part as the journal takes now; gives back what must wait: for the next block, or for room, which is there if `has_room`
+    /// says so.
+    fn append_part(
+        &mut self,
+        now: Timestamp,
+        mut part: Part,
+        has_room: impl Fn(&Journal, usize) -> bool,
+    ) -> Option<Part> {
         while let Some(batch) = part.batches.front() {
             if self.journal.has_enough() {
                 self.journal_wake.notify();
                 return Some(part);
             }
-            if !self.journal.has_room(batch.batch.bytes.len()) {
+            if !has_room(&self.journal, batch.batch.bytes.len()) {
                 self.short_of_room = true;
                 self.drain_wake.notify();
                 return Some(part);

@@ -170,6 +170,7 @@ fn fetch(f: &Fetch) -> coretide_perf::Result<()> {
         max_bytes: i32::try_from(f.max_bytes.0)?,
         partition_max_bytes: i32::try_from(f.partition_max_bytes.0)?,
         tail: f.tail,
+        read_bytes: usize::MAX,
         check_crc: f.check_crc,
         warmup: f.common.warmup,
         length: f.common.length(),

@@ -270,9 +270,14 @@ impl Journal {
         self.reserve = bytes.min((self.capacity() - file_bytes) / 2).max(file_bytes / 8);
     }
 
-    /// Whether an entry with this payload may be reserved now, the reserve left untouched.
+    /// Whether an entry with this payload may be reserved now, the reserve left untouched. What a sender of little asks, and the broker itself.
     pub fn has_room(&self, payload: usize) -> bool {
         self.room() >= self.reserve + (fragment_bytes(payload) + 2 * PAGE_BYTES) as u64
+    }
+
+    /// As [`Journal::has_room`], and what is kept for those who send little is left untouched, too.
+    pub fn has_plenty(&self, payload: usize) -> bool {
+        self.room() >= self.reserve + self.headroom() + (fragment_bytes(payload) + 2 * PAGE_BYTES) as u64
     }
 
     /// Whether one of the broker's own entries may be appended, out of the reserve.
@@ -379,6 +384,11 @@ impl Journal {
         let open = self.open.as_ref().map_or(0, |open| open.body_end as u64 + block);
         let here = (self.options.file_bytes - self.position).saturating_sub(open.max(block));
         here + self.free.len() as u64 * (self.options.file_bytes - block)
+    }
+
+    /// Bytes that only those get who send little, when others have filled the rest.
+    fn headroom(&self) -> u64 {
+        self.options.file_bytes / 16
     }
 
     /// Sends the oldest sealed block on its way.
@@ -601,6 +611,22 @@ mod tests {
             });
         }
         durable
+    }
+
+    #[test]
+    fn those_who_send_little_have_room_when_others_have_not() {
+        let (mut journal, mut disk) = (journal(1, 2), disk(2));
+        let fill = |journal: &mut Journal, disk: &mut [Vec<u8>], has_room: fn(&Journal, usize) -> bool| {
+            let before = journal.used_bytes();
+            while has_room(journal, 1000) {
+                let offset = journal.next_sequence as i64;
+                append(journal, offset, &[7; 1000]);
+                settle(journal, disk);
+            }
+            journal.used_bytes() - before
+        };
+        assert!(fill(&mut journal, &mut disk, Journal::has_plenty) > FILE_BYTES / 2);
+        assert!(fill(&mut journal, &mut disk, Journal::has_room) >= FILE_BYTES / 16);
     }
 
     /// Found by the simulated story, seed 506: what was in the last block of such a file was lost in a power cut.
