@@ -57,9 +57,17 @@ fn text(part: &Part) -> String {
 }
 
 /// Text that a terminal does not obey: names are whatever some client chose.
-pub fn plain(text: &str) -> String {
-    let escaped = |char: char| if char.is_control() { char.escape_default().to_string() } else { char.to_string() };
-    text.chars().map(escaped).collect()
+fn plain(text: &str) -> String {
+    escape(text, &[])
+}
+
+/// Text without control characters but those that are `kept`.
+pub fn escape(text: &str, kept: &[char]) -> String {
+    let shown = |char: char| match char.is_control() && !kept.contains(&char) {
+        true => char.escape_default().to_string(),
+        false => char.to_string(),
+    };
+    text.chars().map(shown).collect()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::waiters::first;
 use super::{Shard, State};
 use crate::base::limits::{BATCH_BYTES_MAX, DISK_REOPEN_BYTES, DISK_RESERVE_BYTES, DISK_RESERVE_LOG_BYTES};
+use crate::io::Space;
 use crate::storage::drive::Notify;
 
 /// How often a core looks at the disk.
@@ -110,15 +111,20 @@ impl Shard {
     /// Finds out how much may be taken in. A start does it before anybody is served.
     pub(super) async fn look_at_the_disk(&self) {
         match self.space().await {
-            Ok(space) => self.saw(space.usable_bytes),
+            Ok(space) => self.saw(space.usable_bytes, self.share_of(&space)),
             Err(error) => {
                 tracing::error!(%error, "the space of the data directory is not known: it is taken for what was seen last");
             }
         }
     }
 
-    fn saw(&self, free: u64) {
-        match self.with(|state| state.saw_space(free)) {
+    /// The part of the free space that this core counts on.
+    pub(super) fn share_of(&self, space: &Space) -> u64 {
+        space.usable_bytes / u64::from(self.0.mesh.cores())
+    }
+
+    fn saw(&self, free: u64, share: u64) {
+        match self.with(|state| state.saw_space(free, share)) {
             Some(Change::Closed) => tracing::error!(
                 free,
                 "no space: batches of producers are refused (KAFKA_STORAGE_ERROR) until there is more. What is free is kept for what was acknowledged and \
@@ -131,12 +137,12 @@ impl Shard {
 }
 
 impl State {
-    fn saw_space(&mut self, free: u64) -> Option<Change> {
+    fn saw_space(&mut self, free: u64, share: u64) -> Option<Change> {
         let undrained = self.replicas.values().map(|replica| replica.log.undrained_bytes()).sum();
         // A start after a crash makes a new journal before the old one may go.
         let journal = self.journal.options().file_bytes;
         let reserve = DISK_RESERVE_BYTES + journal + self.replicas.len() as u64 * DISK_RESERVE_LOG_BYTES;
-        self.admission.looked(free, free / u64::from(self.mesh.cores()), undrained, reserve)
+        self.admission.looked(free, share, undrained, reserve)
     }
 }
 

@@ -63,9 +63,7 @@ impl State {
         let left = if self.lines.is_empty() { self.append_part(now, part, Journal::has_plenty) } else { Some(part) };
         if let Some(part) = left {
             self.lines.push(part);
-            if self.short_of_room {
-                self.let_light_ones_pass(now);
-            }
+            self.let_light_ones_pass(now);
         }
     }
 
@@ -82,16 +80,16 @@ impl State {
         while let Some(part) = self.lines.pop() {
             if let Some(part) = self.append_part(now, part, Journal::has_plenty) {
                 self.lines.put_back(part);
-                if self.short_of_room {
-                    self.let_light_ones_pass(now);
-                }
-                return;
+                return self.let_light_ones_pass(now);
             }
         }
     }
 
-    /// The next in turn waits for room, which takes as long as a pass of the drain. Those who send little need not wait with it.
+    /// If the next in turn waits for room, that takes as long as a pass of the drain. Those who send little need not wait with it.
     fn let_light_ones_pass(&mut self, now: Timestamp) {
+        if !self.short_of_room {
+            return;
+        }
         self.lines.begin_shortage();
         while let Some(part) = self.lines.pop_light() {
             if let Some(part) = self.append_part(now, part, Journal::has_room) {

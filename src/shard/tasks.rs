@@ -164,8 +164,7 @@ impl Shard {
         });
         let mut number = self.0.files.highest() + 1;
         while !self.is_stopping() && (self.with(|state| state.journal.files()) as u64) < target {
-            let share =
-                self.space().await.map_or(u64::MAX, |space| space.usable_bytes / u64::from(self.0.mesh.cores()));
+            let share = self.space().await.map_or(u64::MAX, |space| self.share_of(&space));
             if share < GROWTH_SPACE_FILES * file_bytes {
                 tracing::warn!(
                     share,

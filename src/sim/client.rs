@@ -7,7 +7,8 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::io::{Io, Stream};
 use crate::protocol::header::decode_response_header;
-use crate::protocol::{ApiKey, Frame, Message, Reader};
+use crate::protocol::messages::{fetch, produce};
+use crate::protocol::{ApiKey, Frame, Message, Reader, Records};
 
 /// The connection is gone, or what came over it makes no sense; the broker may or may not have done what it was asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,5 +63,48 @@ impl Client {
                 return Err(Gone);
             }
         }
+    }
+}
+
+/// One batch for one partition, with all acknowledgements.
+pub(super) fn produce_to(topic: &str, partition: i32, batch: Bytes) -> produce::ProduceRequest {
+    produce::ProduceRequest {
+        acks: -1,
+        timeout_ms: 30_000,
+        topic_data: vec![produce::TopicProduceData {
+            name: topic.into(),
+            partition_data: vec![produce::PartitionProduceData {
+                index: partition,
+                records: Some(Records::from(batch)),
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+/// At most so many bytes of one partition, which may be waited for.
+pub(super) fn fetch_from(
+    topic: &str,
+    partition: i32,
+    fetch_offset: i64,
+    partition_max_bytes: i32,
+    max_wait_ms: i32,
+) -> fetch::FetchRequest {
+    fetch::FetchRequest {
+        max_wait_ms,
+        min_bytes: 1,
+        max_bytes: 1 << 20,
+        topics: vec![fetch::FetchTopic {
+            topic: topic.into(),
+            partitions: vec![fetch::FetchPartition {
+                partition,
+                fetch_offset,
+                partition_max_bytes,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
     }
 }

@@ -2,17 +2,15 @@
 //! is deleted others go on.
 
 use std::cell::RefCell;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::client::{Client, Gone};
-use super::scenario::{address, does_not_start, node_options};
+use super::client::{Client, Gone, fetch_from, produce_to};
+use super::scenario::{address, node_options, start_broker};
 use crate::io::Io;
 use crate::io::sim::{Crash, DiskOptions, Loss, Process, Random, World, WorldOptions};
-use crate::node::{self, Seat};
 use crate::protocol::messages::{create_topics, delete_topics, fetch, produce};
-use crate::protocol::{ApiKey, ErrorCode, Records};
+use crate::protocol::{ApiKey, ErrorCode, Message};
 use crate::record::{Builder, NewRecord};
 use crate::shard::Defect;
 
@@ -87,22 +85,9 @@ fn start(
     options.shard.journal_file_bytes = 2 << 20;
     options.shard.journal_bytes = chance.between(2, 6) * (2 << 20);
     options.shard.journal_block_bytes = 256 << 10;
-    options.layout.data = PathBuf::from("/data");
-    let (announce, announced) = std::sync::mpsc::channel();
-    let (seats, _stop) = node::seats(cores, move |outcome| {
-        let _ = announce.send(outcome);
-    });
-    let seats: Rc<RefCell<Vec<Option<Seat>>>> = Rc::new(RefCell::new(seats.into_iter().map(Some).collect()));
-    let (announced, broken) = (Rc::new(announced), broken.clone());
-    world.start(broker, cores, move |io: Io| {
-        let seat = seats.borrow_mut()[usize::from(io.shard().0)].take().expect("a core takes its seat once");
-        let (options, broken, announced) = (options.clone(), broken.clone(), announced.clone());
-        async move {
-            node::core(io, seat, options).await;
-            if let Ok(Err(error)) = announced.try_recv() {
-                broken.borrow_mut().get_or_insert(does_not_start(&error));
-            }
-        }
+    let broken = broken.clone();
+    start_broker(world, broker, cores, options, move |rule| {
+        broken.borrow_mut().get_or_insert(rule);
     });
 }
 
@@ -129,12 +114,7 @@ struct Patient {
 }
 
 impl Patient {
-    async fn ask<A: crate::protocol::Message>(
-        &mut self,
-        api: ApiKey,
-        version: i16,
-        request: &impl crate::protocol::Message,
-    ) -> Result<A, String> {
+    async fn ask<A: Message>(&mut self, api: ApiKey, version: i16, request: &impl Message) -> Result<A, String> {
         for _ in 0..4000 {
             if self.client.is_none() {
                 self.client = Client::connect(&self.io, address()).await.ok();
@@ -155,17 +135,7 @@ impl Patient {
         let value = vec![7; BATCH_BYTES];
         let mut batch = Builder::new();
         batch.push(NewRecord { timestamp: self.io.wall_clock(), key: None, value: Some(&value), headers: &[] });
-        let records = Some(Records::from(batch.build()));
-        let request = produce::ProduceRequest {
-            acks: -1,
-            timeout_ms: 30_000,
-            topic_data: vec![produce::TopicProduceData {
-                name: topic.into(),
-                partition_data: vec![produce::PartitionProduceData { index: partition, records }],
-                ..Default::default()
-            }],
-            ..Default::default()
-        };
+        let request = produce_to(topic, partition, batch.build());
         let answer: produce::ProduceResponse = self.ask(ApiKey::Produce, 9, &request).await?;
         let answer = &answer.responses[0].partition_responses[0];
         Ok(if answer.error_code == 0 { Ok(answer.base_offset) } else { Err(answer.error_code) })
@@ -220,20 +190,7 @@ impl Patient {
         for (partition, taken) in (0..).zip(taken) {
             let mut next = 0;
             while (next as u64) < *taken {
-                let request = fetch::FetchRequest {
-                    max_bytes: 1 << 20,
-                    topics: vec![fetch::FetchTopic {
-                        topic: topic.into(),
-                        partitions: vec![fetch::FetchPartition {
-                            partition,
-                            fetch_offset: next,
-                            partition_max_bytes: 1 << 20,
-                            ..Default::default()
-                        }],
-                        ..Default::default()
-                    }],
-                    ..Default::default()
-                };
+                let request = fetch_from(topic, partition, next, 1 << 20, 0);
                 let answer: fetch::FetchResponse = self.ask(ApiKey::Fetch, 11, &request).await?;
                 let part = &answer.responses[0].partitions[0];
                 let bytes = part.records.clone().into_bytes();

@@ -8,10 +8,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::client::{Client, Gone};
-use super::scenario::{address, does_not_start, node_options};
+use super::scenario::{address, node_options, start_broker};
 use crate::io::Io;
 use crate::io::sim::{Crash, Loss, Process, Random, World, WorldOptions};
-use crate::node::{self, Seat};
 use crate::protocol::messages::{
     find_coordinator, heartbeat, join_group, metadata, offset_commit, offset_fetch, sync_group,
 };
@@ -109,22 +108,8 @@ fn start(world: &World, broker: Process, chance: &mut Random, defect: Option<Def
     options.shard.defect = defect;
     options.broker.offsets_partitions = 3;
     options.shard.groups.group_initial_rebalance_delay = Duration::from_millis(chance.between(0, 3));
-    let (announce, announced) = std::sync::mpsc::channel();
-    let (seats, _stop) = node::seats(cores, move |outcome| {
-        let _ = announce.send(outcome);
-    });
-    let seats: Rc<RefCell<Vec<Option<Seat>>>> = Rc::new(RefCell::new(seats.into_iter().map(Some).collect()));
-    let (announced, shared) = (Rc::new(announced), shared.clone());
-    world.start(broker, cores, move |io: Io| {
-        let seat = seats.borrow_mut()[usize::from(io.shard().0)].take().expect("a core takes its seat once");
-        let (options, shared, announced) = (options.clone(), shared.clone(), announced.clone());
-        async move {
-            node::core(io, seat, options).await;
-            if let Ok(Err(error)) = announced.try_recv() {
-                shared.break_rule(does_not_start(&error));
-            }
-        }
-    });
+    let shared = shared.clone();
+    start_broker(world, broker, cores, options, move |rule| shared.break_rule(rule));
 }
 
 /// The one member of a group, a static one: it comes back as itself, whatever it has forgotten.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::client::{Client, Gone};
+use super::client::{Client, Gone, fetch_from, produce_to};
 use super::ledger::{Acknowledged, Expiry, Found, Ledger, Read, Send};
 use crate::base::{LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicId};
 use crate::broker;
@@ -17,7 +17,7 @@ use crate::io::Io;
 use crate::io::sim::{Crash, Loss, Process, Random, World, WorldOptions};
 use crate::node::{self, Listen, Seat};
 use crate::protocol::messages::{create_topics, fetch, init_producer_id, list_offsets, metadata, produce};
-use crate::protocol::{ApiKey, ErrorCode, Records};
+use crate::protocol::{ApiKey, ErrorCode};
 use crate::record::{Builder, NewRecord, records};
 use crate::shard::{self, Defect, HIGH_WATERMARK, Layout, OffsetSpec, Shard};
 
@@ -419,7 +419,33 @@ async fn hear(
     }
 }
 
-pub(super) fn does_not_start(error: &node::StartError) -> String {
+/// Starts the broker with these options, and does not wait for it. `fails` is told if it does not come up.
+pub(super) fn start_broker(
+    world: &World,
+    broker: Process,
+    cores: u16,
+    options: node::Options,
+    fails: impl Fn(String) + Clone + 'static,
+) {
+    let (announce, announced) = std::sync::mpsc::channel();
+    let (seats, _stop) = node::seats(cores, move |outcome| {
+        let _ = announce.send(outcome);
+    });
+    let seats: Rc<RefCell<Vec<Option<Seat>>>> = Rc::new(RefCell::new(seats.into_iter().map(Some).collect()));
+    let announced = Rc::new(announced);
+    world.start(broker, cores, move |io: Io| {
+        let seat = seats.borrow_mut()[usize::from(io.shard().0)].take().expect("a core takes its seat once");
+        let (options, fails, announced) = (options.clone(), fails.clone(), announced.clone());
+        async move {
+            node::core(io, seat, options).await;
+            if let Ok(Err(error)) = announced.try_recv() {
+                fails(does_not_start(&error));
+            }
+        }
+    });
+}
+
+fn does_not_start(error: &node::StartError) -> String {
     format!("the broker does not start: {error}")
 }
 
@@ -526,19 +552,7 @@ async fn new_producer_id(io: &Io, client: &mut Option<Client>) -> Result<i64, Go
 
 async fn produce_one(io: &Io, client: &mut Option<Client>, partition: usize, batch: Bytes) -> Result<(i16, i64), Gone> {
     let client = connected(io, client).await?;
-    let request = produce::ProduceRequest {
-        acks: -1,
-        timeout_ms: 30_000,
-        topic_data: vec![produce::TopicProduceData {
-            name: TOPIC.into(),
-            partition_data: vec![produce::PartitionProduceData {
-                index: partition as i32,
-                records: Some(Records::from(batch)),
-            }],
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
+    let request = produce_to(TOPIC, partition as i32, batch);
     let answer: produce::ProduceResponse = client.call(ApiKey::Produce, 9, &request).await?;
     let answer = &answer.responses[0].partition_responses[0];
     Ok((answer.error_code, answer.base_offset))
@@ -553,22 +567,7 @@ async fn fetch_one(
     max_wait_ms: i32,
 ) -> Result<(i16, i64, i64, Bytes), Gone> {
     let client = connected(io, client).await?;
-    let request = fetch::FetchRequest {
-        max_wait_ms,
-        min_bytes: 1,
-        max_bytes: 1 << 20,
-        topics: vec![fetch::FetchTopic {
-            topic: TOPIC.into(),
-            partitions: vec![fetch::FetchPartition {
-                partition: partition as i32,
-                fetch_offset: offset,
-                partition_max_bytes: 64 << 10,
-                ..Default::default()
-            }],
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
+    let request = fetch_from(TOPIC, partition as i32, offset, 64 << 10, max_wait_ms);
     let answer: fetch::FetchResponse = client.call(ApiKey::Fetch, 11, &request).await?;
     let part = answer.responses.into_iter().next().and_then(|topic| topic.partitions.into_iter().next()).ok_or(Gone)?;
     Ok((part.error_code, part.high_watermark, part.log_start_offset, part.records.into_bytes()))

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{To, pair};
-use crate::cli::show::{plain, put};
+use crate::cli::show::{escape, put};
 use crate::cli::time::parse_time;
 use crate::cli::{Exit, Refusal};
 use crate::client::{Client, ClientError, FetchedRecord, ToSend, When, partition_of_key};
@@ -284,13 +284,7 @@ fn raw(bytes: &[u8], terminal: bool) -> Cow<'_, [u8]> {
     if !terminal {
         return Cow::Borrowed(bytes);
     }
-    let lines = String::from_utf8_lossy(bytes);
-    let lines: Vec<_> = lines.split_inclusive(['\n', '\t']).collect();
-    let shown = lines.iter().map(|part| match part.char_indices().next_back() {
-        Some((at, end @ ('\n' | '\t'))) => format!("{}{end}", plain(&part[..at])),
-        _ => plain(part),
-    });
-    Cow::Owned(shown.collect::<String>().into_bytes())
+    Cow::Owned(escape(&String::from_utf8_lossy(bytes), &['\n', '\t']).into_bytes())
 }
 
 /// Text as it is; anything else as `{"hex": "..."}`.
