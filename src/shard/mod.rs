@@ -63,7 +63,7 @@ pub use waiters::{Answers, ProduceTicket};
 
 use admission::Admission;
 use append::{Due, Origin, Part};
-use cache::Cache;
+use cache::{Cache, Readers};
 use groups::{Asker, Groups};
 use lines::{Lines, Sender};
 use message::{Answer, Ask, Reply, Request};
@@ -192,12 +192,13 @@ pub(super) struct Replica {
     pub log: Log,
     /// It stands in [`State::ahead`].
     drains_ahead: bool,
+    readers: Readers,
     waiting: Crowd,
 }
 
 impl Replica {
     fn new(partition: Partition, log: Log) -> Self {
-        Self { partition, log, drains_ahead: false, waiting: Crowd::default() }
+        Self { partition, log, drains_ahead: false, readers: Readers::default(), waiting: Crowd::default() }
     }
 
     /// Ends every wait for more of this log. Waits are one-shot.
@@ -302,7 +303,7 @@ impl Shard {
             incarnation,
             file_bytes: plan.file_bytes,
             block_bytes_max: options.journal_block_bytes,
-            chunk_bytes: 4 * options.journal_block_bytes,
+            chunk_bytes: options.journal_block_bytes,
             depth: options.journal_depth,
             threshold: options.journal_threshold,
         };
