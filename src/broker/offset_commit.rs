@@ -34,6 +34,7 @@ pub async fn handle(broker: &Broker, context: &RequestContext, request: OffsetCo
             member_id: request.member_id,
             group_instance_id: request.group_instance_id,
             generation_id: request.generation_id_or_member_epoch,
+            knows_epochs: context.version >= GROUP_ID_NOT_FOUND_FROM,
             retention_time_ms: request.retention_time_ms,
             topics: commits,
         });

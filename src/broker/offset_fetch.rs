@@ -76,7 +76,13 @@ async fn one(
         let answer = OffsetFetchResponseGroup { group_id: group, topics, error_code: ErrorCode::None.code() };
         return Asked { answer, topics: Vec::new() };
     }
-    let fetch = coordinator::OffsetFetch { group: group.clone(), topics: wanted, require_stable };
+    let fetch = coordinator::OffsetFetch {
+        group: group.clone(),
+        member_id: None,
+        member_epoch: -1,
+        topics: wanted,
+        require_stable,
+    };
     let fetched = match broker.shard().group_command(&group, Command::OffsetFetch(fetch)).await {
         Reply::OffsetFetch(Ok(fetched)) => fetched,
         Reply::OffsetFetch(Err(error)) => return refused(group, errors::group(error), topics),

@@ -59,7 +59,11 @@ impl Coordinator {
             Command::Heartbeat(heartbeat) => (Some(&heartbeat.group), false),
             // These may be asked of the group without a name, which old clients can have made.
             Command::OffsetCommit(_) | Command::DeleteGroups { .. } => (None, true),
-            Command::OffsetFetch(_) | Command::DescribeGroups { .. } | Command::ListGroups(_) => (None, false),
+            Command::OffsetFetch(_)
+            | Command::DescribeGroups { .. }
+            | Command::DescribeConsumerGroups { .. }
+            | Command::ListGroups(_) => (None, false),
+            Command::ConsumerHeartbeat(heartbeat) => (Some(&heartbeat.group), true),
         };
         if named.is_some_and(|group| group.is_empty()) {
             return Some(GroupError::InvalidGroupId);
@@ -79,6 +83,10 @@ impl Coordinator {
             Command::DescribeGroups { groups } => Reply::DescribeGroups(Ok(self.describe_groups(groups))),
             Command::ListGroups(filter) => Reply::ListGroups(Ok(self.list_groups(&filter))),
             Command::DeleteGroups { groups } => Reply::DeleteGroups(Ok(self.delete_groups(groups, outbox))),
+            // To come, on this branch.
+            command @ (Command::ConsumerHeartbeat(_) | Command::DescribeConsumerGroups { .. }) => {
+                command.refused(GroupError::UnknownServerError)
+            }
         };
         outbox.answer(token, reply);
     }

@@ -27,8 +27,8 @@ mod timers; // what is waited for
 
 pub use census::{Census, CommittedPlace, STATES};
 pub use command::{
-    Command, CommitPartition, CommitTopic, FetchTopic, Heartbeat, JoinGroup, LeaveGroup, ListGroups, MemberIdentity,
-    Now, OffsetCommit, OffsetDelete, OffsetFetch, Protocol, SyncGroup, Token,
+    Command, CommitPartition, CommitTopic, ConsumerHeartbeat, FetchTopic, Heartbeat, JoinGroup, LeaveGroup, ListGroups,
+    MemberIdentity, Now, OffsetCommit, OffsetDelete, OffsetFetch, Protocol, SyncGroup, Token, TopicPartitions,
 };
 pub use error::GroupError;
 pub use handle::Coordinator;
@@ -38,6 +38,7 @@ pub use options::Options;
 pub use partition::partition_for;
 pub use records::{CoordinatorRecord, RecordFault};
 pub use reply::{
-    Answer, CommittedTopic, DeletedGroup, DeletedTopic, DescribedGroup, DescribedMember, FetchedPartition,
-    FetchedTopic, JoinRefused, JoinedGroup, JoinedMember, LeftMember, ListedGroup, Reply, SyncedGroup,
+    Answer, CommittedTopic, ConsumerAssigned, DeletedGroup, DeletedTopic, DescribedConsumer, DescribedConsumerGroup,
+    DescribedGroup, DescribedMember, FetchedPartition, FetchedTopic, JoinRefused, JoinedGroup, JoinedMember,
+    LeftMember, ListedGroup, Reply, SyncedGroup,
 };

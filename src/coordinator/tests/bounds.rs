@@ -193,7 +193,13 @@ fn an_answer_does_not_grow_by_asking_for_the_same_again() {
     large.topics[0].partitions[0].metadata = "x".repeat(4_096).into();
     world.commit_offsets(large).unwrap();
     let topic = || FetchTopic { name: "t".into(), topic_id: TopicId::ZERO, partitions: vec![PartitionIndex(0); 100] };
-    let fetch = OffsetFetch { group: "g".into(), topics: Some(vec![topic(), topic()]), require_stable: false };
+    let fetch = OffsetFetch {
+        group: "g".into(),
+        member_id: None,
+        member_epoch: -1,
+        topics: Some(vec![topic(), topic()]),
+        require_stable: false,
+    };
     let token = world.ask(Command::OffsetFetch(fetch));
     assert_eq!(world.fetched(token).len(), 1);
     let token = world.ask(Command::DescribeGroups { groups: vec!["g".into(); 100] });

@@ -127,11 +127,14 @@ fn command(name: &str, words: &[&str]) -> Command {
             member_id: text(words[1]),
             group_instance_id: nullable(words[2]),
             generation_id: words[3].parse().unwrap(),
+            knows_epochs: true,
             retention_time_ms: words[4].parse().unwrap(),
             topics: list(words[5]).into_iter().map(commit_topic).collect(),
         }),
         "fetch" => Command::OffsetFetch(OffsetFetch {
             group,
+            member_id: None,
+            member_epoch: -1,
             topics: (words[1] != "-").then(|| list(words[1]).into_iter().map(fetch_topic).collect()),
             require_stable: true,
         }),
@@ -327,6 +330,13 @@ fn code(error: GroupError) -> i16 {
         GroupError::GroupMaxSizeReached => 81,
         GroupError::FencedInstanceId => 82,
         GroupError::GroupSubscribedToTopic => 86,
+        GroupError::UnsupportedVersion => 35,
+        GroupError::FencedMemberEpoch => 110,
+        GroupError::UnreleasedInstanceId => 111,
+        GroupError::UnsupportedAssignor => 112,
+        GroupError::StaleMemberEpoch => 113,
+        GroupError::InvalidRegularExpression => 128,
+        GroupError::InvalidRequest(_) => 42,
     }
 }
 

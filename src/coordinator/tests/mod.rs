@@ -279,7 +279,8 @@ impl World {
 
     /// Committed offsets of a group, of all topics.
     fn offsets(&mut self, group: &str) -> Vec<(String, i32, i64)> {
-        let fetch = OffsetFetch { group: group.into(), topics: None, require_stable: false };
+        let fetch =
+            OffsetFetch { group: group.into(), member_id: None, member_epoch: -1, topics: None, require_stable: false };
         let token = self.ask(Command::OffsetFetch(fetch));
         self.fetched(token).into_iter().map(|(topic, fetched)| (topic, fetched.partition.0, fetched.offset.0)).collect()
     }
@@ -363,6 +364,7 @@ fn commit(group: &str, offsets: &[(&str, i32, i64)]) -> OffsetCommit {
         member_id: Str::default(),
         group_instance_id: None,
         generation_id: -1,
+        knows_epochs: true,
         retention_time_ms: -1,
         topics: topics.collect(),
     }
