@@ -205,6 +205,7 @@ fn options(settings: &Settings, cores: usize) -> Result<Options, Refusal> {
             topic_defaults: kafka.topic_defaults,
             fetch_bytes_max: kafka.fetch_max_bytes,
             fetch_sessions_max: kafka.fetch_session_slots.div_ceil(cores),
+            consumer_groups: kafka.group_protocols.consumer,
             offsets_partitions: kafka.offsets_topic_num_partitions,
             offsets_segment_bytes: kafka.offsets_topic_segment_bytes,
             answer_bytes: (memory / 4).max(16 << 20),
