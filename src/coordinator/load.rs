@@ -78,6 +78,7 @@ impl Loading {
             Replay::Group(key, None) => {
                 self.groups.remove(&key.group);
             }
+            _ => {}
         }
     }
 

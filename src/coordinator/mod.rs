@@ -34,7 +34,7 @@ pub use error::GroupError;
 pub use handle::Coordinator;
 pub use line::{Append, AppendId, Effects};
 pub use load::{Loading, Replayed};
-pub use options::Options;
+pub use options::{Assignor, Options};
 pub use partition::partition_for;
 pub use records::{CoordinatorRecord, RecordFault};
 pub use reply::{

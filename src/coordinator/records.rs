@@ -1,7 +1,7 @@
 //! The records of `__consumer_offsets`, byte for byte as Kafka 4.3 writes them, because tools read that topic.
 //!
 //! ```text
-//! key     2  kind: 0 and 1 an offset, 2 a group (higher ones belong to kinds of groups that this room does not have)
+//! key     2  kind: 0 and 1 an offset, 2 a classic group, 3 to 8 and 16 a group of the consumer protocol (`records/consumer.rs`)
 //!         n  the key's message, version 0
 //! value   2  version
 //!         n  the value's message
@@ -9,10 +9,21 @@
 //!
 //! A record without a value is a tombstone: the offset or the group is gone.
 
+mod consumer; // groups of the consumer protocol
+
 use bytes::{Bytes, BytesMut};
 
 use crate::base::{PartitionIndex, TopicId};
 use crate::protocol::{DecodeError, Message, Reader, Str, Writer, message};
+use consumer::{
+    CONSUMER_GROUP_KIND, CONSUMER_MEMBER_KIND, CURRENT_KIND, PARTITION_METADATA_KIND, REGULAR_EXPRESSION_KIND,
+    TARGET_EPOCH_KIND, TARGET_KIND,
+};
+pub use consumer::{
+    ConsumerGroupKey, ConsumerGroupMetadataValue, ConsumerMemberKey, ConsumerMemberMetadataValue,
+    CurrentAssignmentValue, CurrentPartitions, RegularExpressionKey, RegularExpressionValue,
+    TargetAssignmentMemberValue, TargetAssignmentMetadataValue, TargetPartitions,
+};
 
 message! {
     /// Whose offset, and of which partition.
@@ -110,8 +121,22 @@ impl CoordinatorRecord {
 pub enum Replay {
     /// An offset was committed, or is gone.
     Offset(OffsetCommitKey, Option<OffsetCommitValue>),
-    /// A group changed, or is gone.
+    /// A classic group changed, or is gone.
     Group(GroupMetadataKey, Option<GroupMetadataValue>),
+    /// The epoch of a group of the consumer protocol, or the group is gone.
+    ConsumerGroup(ConsumerGroupKey, Option<ConsumerGroupMetadataValue>),
+    /// The topics of a group as brokers before 4.1 kept them, or they are gone.
+    PartitionMetadata(ConsumerGroupKey, bool),
+    /// What a member says of itself, or it is gone.
+    ConsumerMember(ConsumerMemberKey, Option<ConsumerMemberMetadataValue>),
+    /// The epoch of the assignment that a group aims at.
+    TargetEpoch(ConsumerGroupKey, Option<TargetAssignmentMetadataValue>),
+    /// What a member is to have in the end.
+    Target(ConsumerMemberKey, Option<TargetAssignmentMemberValue>),
+    /// What a member has.
+    Current(ConsumerMemberKey, Option<CurrentAssignmentValue>),
+    /// What an expression stood for.
+    RegularExpression(RegularExpressionKey, Option<RegularExpressionValue>),
 }
 
 /// Why a record was passed over. A newer program, or one with more kinds of groups, may have written it.
@@ -147,6 +172,23 @@ pub fn decode(key: &Bytes, value: Option<&Bytes>) -> Result<Replay, RecordFault>
             Replay::Offset(OffsetCommitKey::decode(&mut reader, 0)?, self::value(kind, value)?)
         }
         GROUP_KIND => Replay::Group(GroupMetadataKey::decode(&mut reader, 0)?, self::value(GROUP_KIND, value)?),
+        kind @ CONSUMER_GROUP_KIND => {
+            Replay::ConsumerGroup(ConsumerGroupKey::decode(&mut reader, 0)?, self::value(kind, value)?)
+        }
+        PARTITION_METADATA_KIND => {
+            Replay::PartitionMetadata(ConsumerGroupKey::decode(&mut reader, 0)?, value.is_some())
+        }
+        kind @ CONSUMER_MEMBER_KIND => {
+            Replay::ConsumerMember(ConsumerMemberKey::decode(&mut reader, 0)?, self::value(kind, value)?)
+        }
+        kind @ TARGET_EPOCH_KIND => {
+            Replay::TargetEpoch(ConsumerGroupKey::decode(&mut reader, 0)?, self::value(kind, value)?)
+        }
+        kind @ TARGET_KIND => Replay::Target(ConsumerMemberKey::decode(&mut reader, 0)?, self::value(kind, value)?),
+        kind @ CURRENT_KIND => Replay::Current(ConsumerMemberKey::decode(&mut reader, 0)?, self::value(kind, value)?),
+        kind @ REGULAR_EXPRESSION_KIND => {
+            Replay::RegularExpression(RegularExpressionKey::decode(&mut reader, 0)?, self::value(kind, value)?)
+        }
         kind => return Err(RecordFault::UnknownKind(kind)),
     })
 }
@@ -319,8 +361,8 @@ mod tests {
     #[test]
     fn what_is_not_known_is_a_fault_and_no_panic() {
         let bytes = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
-        // The kinds of KIP-848 and later groups.
-        assert_eq!(decode(&bytes(b"\0\x03\0\x01g"), None), Err(RecordFault::UnknownKind(3)));
+        // The kinds of share groups and streams groups.
+        assert_eq!(decode(&bytes(b"\0\x0a\0\x01g"), None), Err(RecordFault::UnknownKind(10)));
         assert_eq!(decode(&bytes(b"\xff\xff"), None), Err(RecordFault::UnknownKind(-1)));
         let (_, key, _) = golden("write").remove(0);
         let fault = decode(&key, Some(&bytes(b"\0\x05newer")));
