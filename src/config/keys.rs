@@ -23,6 +23,8 @@ pub struct KafkaSettings {
     pub producer_id_expiration_ms: i64,
     /// Milliseconds between two looks for expired records.
     pub retention_check_interval_ms: i64,
+    /// How often the assignment of a consumer group may be made anew.
+    pub group_consumer_assignment_interval_ms: Bounded,
     /// How members of a consumer group may be assigned to, the default first: `uniform`, `range`.
     pub group_consumer_assignors: Vec<String>,
     /// How often members of a consumer group are to be heard of.
@@ -87,9 +89,12 @@ impl KafkaSettings {
     /// Whether settings go together that are each in their range, as Kafka asks at its start. If not, a sentence.
     pub(super) fn go_together(&self) -> Result<(), String> {
         let (session, heartbeat) = (self.group_consumer_session_timeout_ms, self.group_consumer_heartbeat_interval_ms);
-        for (Bounded { value, min, max }, name) in
-            [(session, "session.timeout.ms"), (heartbeat, "heartbeat.interval.ms")]
-        {
+        let bounded = [
+            (session, "session.timeout.ms"),
+            (heartbeat, "heartbeat.interval.ms"),
+            (self.group_consumer_assignment_interval_ms, "assignment.interval.ms"),
+        ];
+        for (Bounded { value, min, max }, name) in bounded {
             if !(min..=max).contains(&value) {
                 return Err(format!(
                     "group.consumer.{name} is {value}; it must be from group.consumer.min.{name}, which is {min}, to group.consumer.max.{name}, which is {max}."
@@ -198,6 +203,7 @@ impl Default for Draft {
             fetch_session_slots: 0,
             producer_id_expiration_ms: 0,
             retention_check_interval_ms: 0,
+            group_consumer_assignment_interval_ms: Bounded::default(),
             group_consumer_assignors: Vec::new(),
             group_consumer_heartbeat_interval_ms: Bounded::default(),
             group_consumer_max_size: 0,
@@ -327,6 +333,13 @@ const BROKER_KEYS: &[Key] = &[
         store: Store::Number(|settings, value| settings.fetch_max_bytes = value as i32),
     },
     Key {
+        name: "group.consumer.assignment.interval.ms",
+        range: Range::Values(Values::Int(0, i32::MAX)),
+        default: Some("1000"),
+        documentation: "Milliseconds from one assignment of a consumer group to the next one at least.",
+        store: Store::Number(|settings, value| settings.group_consumer_assignment_interval_ms.value = value as i32),
+    },
+    Key {
         name: "group.consumer.assignors",
         range: Range::Values(Values::List(&["uniform", "range"])),
         default: Some("uniform,range"),
@@ -339,6 +352,13 @@ const BROKER_KEYS: &[Key] = &[
         default: Some("5000"),
         documentation: "Milliseconds after which a member of a consumer group is told to be heard of again.",
         store: Store::Number(|settings, value| settings.group_consumer_heartbeat_interval_ms.value = value as i32),
+    },
+    Key {
+        name: "group.consumer.max.assignment.interval.ms",
+        range: Range::Values(Values::Int(0, i32::MAX)),
+        default: Some("15000"),
+        documentation: "The most that group.consumer.assignment.interval.ms may be.",
+        store: Store::Number(|settings, value| settings.group_consumer_assignment_interval_ms.max = value as i32),
     },
     Key {
         name: "group.consumer.max.heartbeat.interval.ms",
@@ -367,6 +387,13 @@ const BROKER_KEYS: &[Key] = &[
         default: Some("disabled"),
         documentation: "Whether a group with members may change from one protocol to the other. It may not, so disabled; an empty group may.",
         store: Store::Number(|_, _| {}),
+    },
+    Key {
+        name: "group.consumer.min.assignment.interval.ms",
+        range: Range::Values(Values::Int(0, i32::MAX)),
+        default: Some("0"),
+        documentation: "The least that group.consumer.assignment.interval.ms may be.",
+        store: Store::Number(|settings, value| settings.group_consumer_assignment_interval_ms.min = value as i32),
     },
     Key {
         name: "group.consumer.min.heartbeat.interval.ms",

@@ -771,6 +771,7 @@ mod tests {
         assert!(fault(&["group.consumer.min.session.timeout.ms=60001"]).contains("is 45000; it must be from"));
         assert!(fault(&["group.consumer.heartbeat.interval.ms=1000"]).contains("which is 5000"));
         assert!(fault(&["group.consumer.max.heartbeat.interval.ms=4999"]).contains("which is 4999"));
+        assert!(fault(&["group.consumer.assignment.interval.ms=15001"]).contains("which is 15000"));
         let long = ["group.consumer.max.heartbeat.interval.ms=50000", "group.consumer.heartbeat.interval.ms=45000"];
         assert!(fault(&long).contains("must be less than group.consumer.session.timeout.ms"));
         assert!(fault(&["group.coordinator.rebalance.protocols=consumer"]).contains("must name classic"));
