@@ -39,6 +39,7 @@ struct World {
     /// Whether the log is slow: appends wait for `commit`.
     slow: bool,
     given: u64,
+    topics: TestTopics,
     answers: BTreeMap<Token, Reply>,
 }
 
@@ -58,6 +59,7 @@ impl World {
             under_way: VecDeque::new(),
             slow: false,
             given: 0,
+            topics: TestTopics::default(),
             answers: BTreeMap::new(),
         }
     }
@@ -69,7 +71,7 @@ impl World {
         if let Command::JoinGroup(join) = &mut command {
             join.member_uuid[8..].copy_from_slice(&self.given.to_be_bytes());
         }
-        let effects = self.coordinator.handle(token, command, self.now);
+        let effects = self.coordinator.handle(token, command, &self.topics, self.now);
         self.absorb(effects);
         token
     }
@@ -81,8 +83,16 @@ impl World {
             while self.commit() {}
         }
         self.coordinator.groups.values().for_each(group::Group::check);
+        self.coordinator.consumers.values().for_each(consumer::ConsumerGroup::check);
+        assert!(self.coordinator.groups.keys().all(|id| !self.coordinator.consumers.contains_key(id)));
         for timer in self.coordinator.timers.iter() {
             let needed = match timer {
+                Timer::Session { group, .. } | Timer::Revocation { group, .. }
+                    if self.coordinator.consumers.contains_key(group) =>
+                {
+                    self.coordinator.consumers[group].needs(timer)
+                }
+                Timer::Revocation { .. } => false,
                 Timer::Session { group, member } => {
                     let group = &self.coordinator.groups[group];
                     group.member(member).is_some() || group.is_pending(member)
@@ -94,6 +104,8 @@ impl World {
             assert!(needed, "nobody needs {timer:?}");
         }
         let bytes: usize = self.coordinator.groups.values().map(group::Group::bytes).sum();
+        let consumers = self.coordinator.consumers.values().map(consumer::ConsumerGroup::bytes);
+        let bytes = bytes + consumers.sum::<usize>();
         assert_eq!(self.coordinator.group_bytes, bytes);
     }
 
@@ -241,7 +253,7 @@ impl World {
         let groups =
             self.log.iter().rev().filter_map(|record| match decode(&record.key, record.value.as_ref()).unwrap() {
                 Replay::Group(GroupMetadataKey { group }, value) => Some((group.to_string(), value)),
-                Replay::Offset(..) => None,
+                _ => None,
             });
         groups.into_iter().next().expect("a group was written")
     }
@@ -296,6 +308,51 @@ impl World {
             }
             other => panic!("{other:?}"),
         }
+    }
+}
+
+/// Topics that a test makes and deletes.
+#[derive(Clone, Default)]
+struct TestTopics {
+    version: u64,
+    made: u8,
+    topics: BTreeMap<String, (TopicId, i32)>,
+}
+
+impl TestTopics {
+    /// A topic is made, or has this many partitions from now on.
+    fn set(&mut self, name: &str, partitions: i32) -> TopicId {
+        self.version += 1;
+        let made = &mut self.made;
+        let topic = self.topics.entry(name.to_string()).or_insert_with(|| {
+            *made += 1;
+            (TopicId([*made; 16]), 0)
+        });
+        topic.1 = partitions;
+        topic.0
+    }
+
+    fn delete(&mut self, name: &str) {
+        self.version += 1;
+        self.topics.remove(name);
+    }
+}
+
+impl Topics for TestTopics {
+    fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn find(&self, name: &str) -> Option<(TopicId, i32)> {
+        self.topics.get(name).copied()
+    }
+
+    fn name(&self, id: TopicId) -> Option<Str> {
+        self.topics.iter().find(|(_, (topic, _))| *topic == id).map(|(name, _)| Str::from(name))
+    }
+
+    fn names(&self) -> Box<dyn Iterator<Item = Str> + '_> {
+        Box::new(self.topics.keys().map(Str::from))
     }
 }
 
