@@ -174,7 +174,7 @@ fn members_come_share_and_go() {
 
     let mut other = Consumer::of(&node, "team", "other", &["work"]);
     other.beat();
-    assert_eq!(other.partitions(), [], "the first one has them still");
+    assert!(other.partitions().is_empty(), "the first one has them still");
     let described = settle(&mut [&mut one, &mut other], &[2, 2]);
     let mut all = [one.partitions(), other.partitions()].concat();
     all.sort_unstable();
@@ -451,7 +451,7 @@ fn requests_that_no_client_sends_are_refused_with_a_sentence() {
     let owned = TopicPartitions { topic_id: TopicId([7; 16]), partitions: (0..500_000).collect() };
     let owning = ConsumerGroupHeartbeatRequest { topic_partitions: Some(vec![owned; 3]), ..member.bare() };
     member.ask(&owning);
-    let long = "x".repeat(1 << 20);
+    let long = "x".repeat(32_767);
     let regex = ConsumerGroupHeartbeatRequest { subscribed_topic_regex: Some(long.as_str().into()), ..member.bare() };
     member.ask(&regex);
     for count in [&[0xff, 0xff, 0xff, 0xff, 0x0f][..], &[0xff; 6]] {
