@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::assign::{List, Player, assign};
-use super::member::{Member, MemberState, Partitions, Said, to_record, told};
+use super::member::{LEFT_FOR_A_WHILE, Member, MemberState, Partitions, Said, to_record, told};
 use super::reconcile::{Aim, reconcile};
 use super::subscribed::{Known, fitting};
 use super::{ConsumerGroup, place_bytes};
@@ -392,8 +392,6 @@ impl ConsumerHeartbeat {
     }
 }
 
-/// The epoch of a static member that left and means to come back.
-pub(super) const LEFT_FOR_A_WHILE: i32 = -2;
 /// Bytes that one partition takes in the record of a member that has it, with its epoch.
 const RECORD_PARTITION_BYTES: usize = 8;
 /// Bytes that a topic takes in it: id, counts and tags.

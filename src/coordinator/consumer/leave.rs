@@ -1,8 +1,7 @@
 //! Members that leave, that are silent for too long, that do not give up what they must, or that somebody removes.
 
 use super::ConsumerGroup;
-use super::heartbeat::LEFT_FOR_A_WHILE;
-use super::member::{Held, MemberState};
+use super::member::{LEFT_FOR_A_WHILE, MemberState};
 use crate::coordinator::command::{ConsumerHeartbeat, LeaveGroup, MemberIdentity};
 use crate::coordinator::error::GroupError;
 use crate::coordinator::group::Context;
@@ -47,10 +46,10 @@ impl ConsumerGroup {
     fn leave_for_a_while(&mut self, cx: &mut Context<'_>, id: &Str) {
         cx.timers.cancel(&self.rebalance_timer(id));
         let member = self.members.get_mut(id).expect("the caller found it");
+        let left = member.current.left_for_a_while();
         self.taken.remove(&member.current);
-        member.current.epoch = LEFT_FOR_A_WHILE;
-        member.current.pending = Held::new();
-        self.taken.add(&member.current);
+        self.taken.add(&left);
+        member.current = left;
         cx.outbox.record(CoordinatorRecord::current(&self.id, id, &member.current.to_record()));
     }
 

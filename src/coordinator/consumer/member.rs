@@ -41,7 +41,7 @@ pub struct Said {
 }
 
 /// What a member has.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Current {
     /// 0 before the first assignment; -2 for a static member that left and means to come back.
     pub epoch: i32,
@@ -131,6 +131,7 @@ impl Said {
             subscribed_topic_regex: Some(self.regex.clone()),
             rebalance_timeout_ms: self.rebalance_timeout_ms,
             server_assignor: self.assignor.clone(),
+            classic_member_metadata: None,
         }
     }
 
@@ -152,7 +153,21 @@ impl Said {
     }
 }
 
+impl Default for Current {
+    fn default() -> Self {
+        let nothing = Held::new();
+        Self { epoch: 0, previous_epoch: -1, state: MemberState::Stable, assigned: nothing.clone(), pending: nothing }
+    }
+}
+
 impl Current {
+    /// A static member goes away for a while: it keeps what is assigned to it, and whoever comes in its place may commit with any epoch.
+    pub fn left_for_a_while(&self) -> Self {
+        let mut left = Self { epoch: LEFT_FOR_A_WHILE, pending: Held::new(), ..self.clone() };
+        left.assigned.values_mut().flatten().for_each(|(_, since)| *since = 0);
+        left
+    }
+
     /// It has what it is to have by this epoch.
     pub fn is_reconciled_to(&self, epoch: i32) -> bool {
         self.state == MemberState::Stable && self.epoch == epoch
@@ -263,5 +278,7 @@ pub fn epoch_of(held: &[(PartitionIndex, i32)], partition: PartitionIndex) -> Op
     held.binary_search_by_key(&partition, |(held, _)| *held).ok().map(|at| held[at].1)
 }
 
+/// The epoch of a static member that left and means to come back.
+pub const LEFT_FOR_A_WHILE: i32 = -2;
 /// What a name in a list is charged besides its characters.
 pub const NAME_BYTES: usize = 96;

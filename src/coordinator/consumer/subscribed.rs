@@ -277,3 +277,37 @@ fn compile(regex: &str) -> Result<Regex, GroupError> {
 
 /// Expressions are held against new topics no more often than this, as in Kafka.
 const REGEX_REFRESH_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_of_topics_is_that_of_kafka() {
+        let mut checked = 0;
+        for line in include_str!("../../../tests/golden/consumer_offsets.txt").lines() {
+            let mut words = line.split(' ');
+            if words.next() != Some("topics") {
+                continue;
+            }
+            let expected: i64 = words.next().expect("a hash").parse().expect("a number");
+            let mut known = Known::default();
+            for (word, number) in words.zip(1..) {
+                let (name, partitions) = word.split_once(':').expect("name and partitions");
+                let digits = |at| u8::from_str_radix(&name[at..at + 2], 16).expect("two hex digits");
+                let name = String::from_utf8((0..name.len()).step_by(2).map(digits).collect()).expect("UTF-8");
+                known.topics.insert(name.into(), (TopicId([number; 16]), partitions.parse().expect("a number")));
+            }
+            assert_eq!(known.hash(), expected, "{line}");
+            checked += 1;
+        }
+        assert_eq!(checked, 3);
+    }
+
+    #[test]
+    fn a_whole_name_has_to_fit() {
+        let fits = |regex: &str, name: &str| compile(regex).expect("an expression").is_match(name);
+        assert!(fits("a|b", "a") && fits("a.*", "abc") && fits("(?i)A", "a") && fits("", ""));
+        assert!(!fits("a|b", "ab") && !fits("b", "abc") && !fits("", "a"));
+    }
+}

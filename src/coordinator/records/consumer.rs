@@ -10,6 +10,8 @@
 //! kind 16  group, expression     topics that an expression stood for; read and passed over, for expressions are resolved anew after a start
 //! ```
 
+use bytes::Bytes;
+
 use super::{CoordinatorRecord, prefixed};
 use crate::base::TopicId;
 use crate::protocol::{Str, message};
@@ -46,7 +48,8 @@ message! {
 }
 
 message! {
-    /// What a member says of itself. A member that came by JoinGroup has a tagged field that is passed over.
+    /// What a member says of itself. Kafka always writes what a member that came by JoinGroup says besides, null for one that did not; there are no others
+    /// here, and the record of one cannot be read.
     ConsumerMemberMetadataValue, versions 0..=0, flexible from 0 {
         instance_id: Option<Str>,
         rack_id: Option<Str>,
@@ -56,6 +59,7 @@ message! {
         subscribed_topic_regex: Option<Str>,
         rebalance_timeout_ms: i32 = -1,
         server_assignor: Option<Str>,
+        classic_member_metadata: Option<Bytes> [.., tag 0] = Some(Bytes::new()),
     }
 }
 
@@ -164,11 +168,11 @@ impl CoordinatorRecord {
     }
 }
 
-fn group_key(kind: i16, group: &Str) -> bytes::Bytes {
+fn group_key(kind: i16, group: &Str) -> Bytes {
     prefixed(kind, &ConsumerGroupKey { group: group.clone() }, 0)
 }
 
-fn member_key(kind: i16, group: &Str, member_id: &Str) -> bytes::Bytes {
+fn member_key(kind: i16, group: &Str, member_id: &Str) -> Bytes {
     prefixed(kind, &ConsumerMemberKey { group: group.clone(), member_id: member_id.clone() }, 0)
 }
 

@@ -67,7 +67,7 @@ impl Kafka {
         }
         self.world.given += 1;
         let token = Token(self.world.given);
-        let effects = self.world.coordinator.handle(token, command, self.world.now);
+        let effects = self.world.coordinator.handle(token, command, &self.world.topics, self.world.now);
         self.world.absorb(effects);
         token
     }

@@ -2,6 +2,8 @@
 
 mod admin;
 mod bounds;
+mod consumers;
+mod consumers_beside;
 mod expiry;
 mod join;
 mod kafka;
