@@ -64,7 +64,7 @@ fn refusal(broker: &Broker, context: &RequestContext, group: &str) -> Option<Err
 fn answer(context: &RequestContext, group: DescribedConsumerGroup) -> DescribedGroup {
     match group.error {
         Some(GroupError::GroupIdNotFound) => {
-            let message = format!("There is no consumer group {}.", group.group);
+            let message = format!("Group {} not found.", group.group);
             return refused(group.group, Refusal::new(ErrorCode::GroupIdNotFound, message));
         }
         Some(error) => return refused(group.group, Refusal::new(errors::group(error), error.to_string())),
