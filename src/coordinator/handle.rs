@@ -82,7 +82,7 @@ impl Coordinator {
             Command::JoinGroup(join) => return self.join_group(token, join, now, outbox),
             Command::SyncGroup(sync) => return self.sync_group(token, &sync, now, outbox),
             Command::Heartbeat(heartbeat) => Reply::Heartbeat(self.heartbeat(&heartbeat, now, outbox)),
-            Command::LeaveGroup(leave) => Reply::LeaveGroup(Ok(self.leave_group(leave, now, outbox))),
+            Command::LeaveGroup(leave) => Reply::LeaveGroup(Ok(self.leave_group(leave, topics, now, outbox))),
             Command::OffsetCommit(commit) => Reply::OffsetCommit(self.commit_offsets(commit, topics, now, outbox)),
             Command::OffsetDelete(delete) => Reply::OffsetDelete(self.delete_offsets(delete, outbox)),
             Command::OffsetFetch(fetch) => return self.fetch_offsets(token, fetch, outbox),
@@ -185,10 +185,16 @@ impl Coordinator {
         answer.unwrap_or_else(|| Err(self.not_classic(&heartbeat.group, &heartbeat.member_id, instance_id)))
     }
 
-    fn leave_group(&mut self, leave: LeaveGroup, now: Now, outbox: &mut Outbox) -> Vec<LeftMember> {
+    fn leave_group(
+        &mut self,
+        leave: LeaveGroup,
+        topics: &dyn Topics,
+        now: Now,
+        outbox: &mut Outbox,
+    ) -> Vec<LeftMember> {
         if self.consumers.contains_key(&leave.group) {
             let group = leave.group.clone();
-            let left = self.with_consumers(&group, now, outbox, |group, cx| group.remove_members(cx, leave));
+            let left = self.with_consumers(&group, now, outbox, |group, cx| group.remove_members(cx, topics, leave));
             return left.unwrap_or_default();
         }
         if !self.groups.contains_key(&leave.group) {
@@ -218,17 +224,19 @@ impl Coordinator {
     }
 
     /// Time has passed. A call that comes early does nothing; one that finds much to do leaves some of it to the next.
-    pub fn tick(&mut self, now: Now) -> Effects {
+    pub fn tick(&mut self, topics: &dyn Topics, now: Now) -> Effects {
         let mut outbox = Outbox::default();
         let steps = if self.line.appends() < COORDINATOR_APPENDS_MAX { COORDINATOR_TIMERS_PER_TICK } else { 0 };
         for _ in 0..steps {
             let Some(timer) = self.timers.due(now.mono) else { break };
             match timer {
                 Timer::Session { group, member } if self.consumers.contains_key(&group) => {
-                    self.with_consumers(&group, now, &mut outbox, |group, cx| group.session_due(cx, &member));
+                    self.with_consumers(&group, now, &mut outbox, |group, cx| group.session_due(cx, topics, &member));
                 }
                 Timer::Revocation { group, member } => {
-                    self.with_consumers(&group, now, &mut outbox, |group, cx| group.revocation_due(cx, &member));
+                    self.with_consumers(&group, now, &mut outbox, |group, cx| {
+                        group.revocation_due(cx, topics, &member)
+                    });
                 }
                 Timer::Session { group, member } => {
                     self.with_group(&group, now, &mut outbox, |group, cx| group.session_due(cx, &member));

@@ -86,7 +86,13 @@ impl Loading {
             Replay::Group(key, None) => {
                 self.groups.remove(&key.group);
             }
-            Replay::ConsumerGroup(key, value) => self.parts(key.group, |parts| parts.group = value),
+            Replay::ConsumerGroup(key, value) => {
+                if value.is_none() {
+                    // What offsets of the group made meanwhile.
+                    self.groups.remove(&key.group);
+                }
+                self.parts(key.group, |parts| parts.group = value);
+            }
             Replay::PartitionMetadata(key, is) => self.parts(key.group, |parts| parts.partition_metadata = is),
             Replay::TargetEpoch(key, value) => self.parts(key.group, |parts| parts.target = value),
             Replay::ConsumerMember(key, value) => {

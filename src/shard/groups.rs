@@ -484,7 +484,8 @@ impl State {
             self.groups.clock = next.map(|(due, _)| due);
             return Tick::Wait(self.groups.clock);
         };
-        let effects = self.groups.lend(log, |coordinator| coordinator.tick(now));
+        let topics = TopicsNow { image: &self.image, version: self.groups.topics_version };
+        let effects = self.groups.lend(log, |coordinator| coordinator.tick(&topics, now));
         self.carry_out(log, effects.unwrap_or_default(), now.wall);
         Tick::Done
     }

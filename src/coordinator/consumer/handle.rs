@@ -23,7 +23,8 @@ impl Coordinator {
     ) -> Result<ConsumerAssigned, GroupError> {
         heartbeat.check(&self.options)?;
         if heartbeat.member_epoch < 0 {
-            let left = self.with_consumers(&heartbeat.group, now, outbox, |group, cx| group.leave(cx, heartbeat));
+            let left =
+                self.with_consumers(&heartbeat.group, now, outbox, |group, cx| group.leave(cx, topics, heartbeat));
             return left.unwrap_or(Err(GroupError::GroupIdNotFound));
         }
         if !self.consumers.contains_key(&heartbeat.group) {

@@ -70,7 +70,7 @@ impl ConsumerGroup {
             resolved.map(|names| self.subscribed.resolve(&said.regex, names));
         }
         let known = self.look(cx, topics);
-        let refused = self.has_room_for(cx, known.as_ref(), more);
+        let refused = self.has_room_for(cx, &id, known.as_ref(), more);
         if let (Err(error), true) = (refused, subscription_changed) {
             self.subscribed.exchange(said.as_ref(), before.as_ref());
             return Err(error);
@@ -151,12 +151,13 @@ impl ConsumerGroup {
     }
 
     /// Memory takes the topics, and a record takes the partitions that a single member may have.
-    fn has_room_for(&self, cx: &Context<'_>, known: Option<&Known>, more: usize) -> Result<(), GroupError> {
+    fn has_room_for(&self, cx: &Context<'_>, id: &Str, known: Option<&Known>, more: usize) -> Result<(), GroupError> {
         let Some(known) = known else { return Ok(()) };
         let before = self.subscribed.known().map_or(0, Known::bytes);
         let grown = known.bytes().saturating_sub(before);
         let in_record = known.partitions * RECORD_PARTITION_BYTES + known.topics.len() * RECORD_TOPIC_BYTES;
-        if grown > 0 && in_record + RECORD_BYTES > cx.options.record_bytes_max() {
+        let names = self.id.len() + self.members.keys().chain([id]).map(|id| id.len()).max().unwrap_or(0);
+        if grown > 0 && in_record + names + RECORD_BYTES > cx.options.record_bytes_max() {
             return Err(GroupError::InvalidRequest("the group subscribes to more partitions than a record can hold"));
         }
         if grown > 0 && grown + more > cx.room {
@@ -231,7 +232,7 @@ impl ConsumerGroup {
             hash = known.hash();
             self.subscribed.know(known);
         }
-        if subscription_changed || self.epoch == 0 || hash != self.metadata_hash {
+        if subscription_changed || hash != self.metadata_hash {
             self.metadata_hash = hash;
             self.epoch = self.epoch.saturating_add(1);
             cx.outbox.record(self.epoch_record());
@@ -396,7 +397,7 @@ impl ConsumerHeartbeat {
 const RECORD_PARTITION_BYTES: usize = 8;
 /// Bytes that a topic takes in it: id, counts and tags.
 const RECORD_TOPIC_BYTES: usize = 32;
-/// Bytes of such a record besides, at most: the two names in its key, counts, and what a batch adds.
-const RECORD_BYTES: usize = 2 * STRING_BYTES_MAX + 256;
+/// Bytes of such a record besides the two names in its key, at most: counts, and what a batch adds.
+const RECORD_BYTES: usize = 128;
 /// How often what a member says counts at most: with the member, among the names of all, and among the topics that are known.
 const COUNTED_TIMES: usize = 4;

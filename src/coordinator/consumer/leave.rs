@@ -7,6 +7,7 @@ use crate::coordinator::error::GroupError;
 use crate::coordinator::group::Context;
 use crate::coordinator::records::CoordinatorRecord;
 use crate::coordinator::reply::{ConsumerAssigned, LeftMember};
+use crate::coordinator::topics::Topics;
 use crate::protocol::Str;
 
 impl ConsumerGroup {
@@ -14,6 +15,7 @@ impl ConsumerGroup {
     pub fn leave(
         &mut self,
         cx: &mut Context<'_>,
+        topics: &dyn Topics,
         heartbeat: &ConsumerHeartbeat,
     ) -> Result<ConsumerAssigned, GroupError> {
         let id = match &heartbeat.group_instance_id {
@@ -32,7 +34,7 @@ impl ConsumerGroup {
         if heartbeat.group_instance_id.is_some() && heartbeat.member_epoch == LEFT_FOR_A_WHILE {
             self.leave_for_a_while(cx, &id);
         } else {
-            self.dismiss(cx, &[id.clone()]);
+            self.dismiss(cx, topics, &[id.clone()]);
         }
         Ok(ConsumerAssigned {
             member_id: Some(id),
@@ -54,7 +56,7 @@ impl ConsumerGroup {
     }
 
     /// Members leave by LeaveGroup, which administrators use for members of this protocol, too.
-    pub fn remove_members(&mut self, cx: &mut Context<'_>, leave: LeaveGroup) -> Vec<LeftMember> {
+    pub fn remove_members(&mut self, cx: &mut Context<'_>, topics: &dyn Topics, leave: LeaveGroup) -> Vec<LeftMember> {
         let mut left = Vec::with_capacity(leave.members.len());
         let mut gone: Vec<Str> = Vec::new();
         for member in leave.members {
@@ -64,7 +66,7 @@ impl ConsumerGroup {
         }
         gone.sort_unstable();
         gone.dedup();
-        self.dismiss(cx, &gone);
+        self.dismiss(cx, topics, &gone);
         left
     }
 
@@ -86,21 +88,21 @@ impl ConsumerGroup {
     }
 
     /// The timer of a member's session is due.
-    pub fn session_due(&mut self, cx: &mut Context<'_>, id: &Str) {
+    pub fn session_due(&mut self, cx: &mut Context<'_>, topics: &dyn Topics, id: &Str) {
         if self.members.contains_key(id) {
-            self.dismiss(cx, std::slice::from_ref(id));
+            self.dismiss(cx, topics, std::slice::from_ref(id));
         }
     }
 
     /// The member had the time to give up what it must.
-    pub fn revocation_due(&mut self, cx: &mut Context<'_>, id: &Str) {
+    pub fn revocation_due(&mut self, cx: &mut Context<'_>, topics: &dyn Topics, id: &Str) {
         if self.members.get(id).is_some_and(|member| member.current.state == MemberState::Unrevoked) {
-            self.dismiss(cx, std::slice::from_ref(id));
+            self.dismiss(cx, topics, std::slice::from_ref(id));
         }
     }
 
     /// Removes members; the epoch rises once for all of them.
-    fn dismiss(&mut self, cx: &mut Context<'_>, ids: &[Str]) {
+    fn dismiss(&mut self, cx: &mut Context<'_>, topics: &dyn Topics, ids: &[Str]) {
         for id in ids {
             self.bury_member(cx, id);
             self.remove(id).expect("the caller found it");
@@ -110,8 +112,10 @@ impl ConsumerGroup {
         if ids.is_empty() {
             return;
         }
-        if self.subscribed.is_stale() {
-            self.metadata_hash = self.subscribed.forget().unwrap_or(self.metadata_hash);
+        if !self.subscribed.is_fresh(topics.version(), cx.now.mono) {
+            let known = self.subscribed.look(topics);
+            self.metadata_hash = known.hash();
+            self.subscribed.know(known);
         }
         self.epoch = self.epoch.saturating_add(1);
         cx.outbox.record(self.epoch_record());

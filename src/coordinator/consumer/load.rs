@@ -13,7 +13,7 @@ use crate::protocol::Str;
 /// The last records of a group.
 #[derive(Clone, Debug, Default)]
 pub struct Parts {
-    /// Without it there is no group.
+    /// Without it there is no group, unless there are members.
     pub group: Option<ConsumerGroupMetadataValue>,
     /// There are topics as brokers before 4.1 kept them.
     pub partition_metadata: bool,
@@ -53,11 +53,13 @@ impl Parts {
             return None;
         }
         let mut group = ConsumerGroup::new(id);
-        // A first member was written, and the epoch was not: the next heartbeat raises it.
-        let ConsumerGroupMetadataValue { epoch, metadata_hash } = self.group.unwrap_or_default();
-        (group.epoch, group.metadata_hash) = (epoch, metadata_hash);
-        let TargetAssignmentMetadataValue { assignment_epoch, assignment_timestamp } = self.target.unwrap_or_default();
-        (group.target_epoch, group.dealt_at) = (assignment_epoch, assignment_timestamp);
+        // A group whose members never subscribed to anything has neither of these records.
+        if let Some(ConsumerGroupMetadataValue { epoch, metadata_hash }) = self.group {
+            (group.epoch, group.metadata_hash) = (epoch, metadata_hash);
+        }
+        if let Some(TargetAssignmentMetadataValue { assignment_epoch, assignment_timestamp }) = self.target {
+            (group.target_epoch, group.dealt_at) = (assignment_epoch, assignment_timestamp);
+        }
         group.epoch = group.epoch.max(group.target_epoch);
         group.has_partition_metadata = self.partition_metadata;
         for (id, member) in self.members {

@@ -123,9 +123,9 @@ impl ConsumerGroup {
     pub fn new(id: Str) -> Self {
         Self {
             id,
-            epoch: 0,
+            epoch: FIRST_EPOCH,
             metadata_hash: 0,
-            target_epoch: 0,
+            target_epoch: FIRST_EPOCH,
             dealt_at: 0,
             members: BTreeMap::new(),
             static_members: Map::default(),
@@ -269,6 +269,15 @@ impl ConsumerGroup {
         }
     }
 
+    /// The records say the same of both groups.
+    #[cfg(test)]
+    pub fn assert_same(&self, other: &Self) {
+        let numbers = |group: &Self| (group.epoch, group.metadata_hash, group.target_epoch, group.dealt_at);
+        assert_eq!(numbers(self), numbers(other), "{}", self.id);
+        assert_eq!((&self.members, &self.static_members), (&other.members, &other.static_members));
+        assert_eq!(self.taken, other.taken);
+    }
+
     /// Every count that is kept equals what it counts, and nothing is given to two.
     #[cfg(test)]
     pub fn check(&self) {
@@ -324,6 +333,8 @@ fn place_bytes(id: &str) -> usize {
     MEMBER_BYTES + 6 * id.len()
 }
 
+/// The epoch of a group that was just made, and of the nothing that it aims at. It has no records.
+const FIRST_EPOCH: i32 = 1;
 /// What a group is charged besides its name.
 const GROUP_BYTES: usize = 1024;
 /// What a member is charged besides its id and what it says.

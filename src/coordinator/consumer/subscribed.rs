@@ -154,21 +154,6 @@ impl Subscribed {
         self.stale = false;
     }
 
-    /// Members are gone: forgets the topics that nobody subscribes to any more. Gives the hash of the others, if they were known.
-    pub fn forget(&mut self) -> Option<i64> {
-        let mut known = self.known.take()?;
-        known.topics.retain(|name, _| self.has(name));
-        known.partitions = known.topics.values().map(|(_, count)| usize::try_from(*count).unwrap_or(0)).sum();
-        let hash = known.hash();
-        self.know(known);
-        Some(hash)
-    }
-
-    /// Names or expressions came or went since the topics were looked at.
-    pub fn is_stale(&self) -> bool {
-        self.stale
-    }
-
     /// The topics, as far as they were looked at.
     pub fn known(&self) -> Option<&Known> {
         self.known.as_ref()

@@ -5,7 +5,11 @@ use crate::coordinator::consumer::ConsumerState;
 
 /// A world that deals at once, with the topic "t" of 6 partitions.
 pub(super) fn world() -> World {
-    let mut world = World::with(Options { group_consumer_assignment_interval_ms: 0, ..Options::default() });
+    let mut world = World::with(Options {
+        group_consumer_assignment_interval_ms: 0,
+        group_initial_rebalance_delay: Duration::ZERO,
+        ..Options::default()
+    });
     world.topics.set("t", 6);
     world
 }
@@ -109,14 +113,14 @@ fn t(partitions: &[i32]) -> Vec<(String, Vec<i32>)> {
 fn one_member_has_everything() {
     let mut world = world();
     let answer = world.beat(joins("a", &["t"])).unwrap();
-    assert_eq!((answer.member_id.as_deref(), answer.member_epoch, answer.heartbeat_interval_ms), (Some("a"), 1, 5000));
+    assert_eq!((answer.member_id.as_deref(), answer.member_epoch, answer.heartbeat_interval_ms), (Some("a"), 2, 5000));
     assert_eq!(world.named(&answer.assignment.unwrap()), t(&[0, 1, 2, 3, 4, 5]));
     assert_eq!(world.consumer_state(), ConsumerState::Stable);
     let written = world.log.len();
-    let again = world.beat(beats("a", 1)).unwrap();
-    assert_eq!((again.member_epoch, again.assignment), (1, None), "it knows");
+    let again = world.beat(beats("a", 2)).unwrap();
+    assert_eq!((again.member_epoch, again.assignment), (2, None), "it knows");
     assert_eq!(world.log.len(), written, "nothing changed");
-    let full = ConsumerHeartbeat { member_epoch: 1, ..joins("a", &["t"]) };
+    let full = ConsumerHeartbeat { member_epoch: 2, ..joins("a", &["t"]) };
     assert!(world.beat(full).unwrap().assignment.is_some(), "who says everything is told everything");
     assert_eq!(world.log.len(), written);
 }
@@ -127,21 +131,21 @@ fn a_member_without_an_id_is_given_one() {
     let answer = world.beat(joins("", &["t"])).unwrap();
     let id = answer.member_id.unwrap();
     assert_eq!(id.len(), 22, "{id}");
-    assert_eq!(world.beat(beats(&id, 1)).unwrap().member_epoch, 1);
+    assert_eq!(world.beat(beats(&id, 2)).unwrap().member_epoch, 2);
 }
 
 #[test]
 fn a_second_member_waits_until_the_first_gave_up_its_half() {
     let mut world = world();
     world.enter(joins("a", &["t"]));
-    assert_eq!(world.enter(joins("b", &["t"])), (2, vec![]), "nothing is free");
+    assert_eq!(world.enter(joins("b", &["t"])), (3, vec![]), "nothing is free");
     assert_eq!(world.consumer_state(), ConsumerState::Reconciling);
     // The first is told to keep three, and stays in its epoch as long as it has more.
-    assert_eq!(world.own("a", 1, &[("t", &[0, 1, 2, 3, 4, 5])]), (1, Some(t(&[0, 1, 2]))));
-    assert_eq!(world.own("a", 1, &[("t", &[0, 1, 2, 3, 4, 5])]), (1, None));
-    assert_eq!(world.beat(beats("b", 2)).unwrap().assignment, None, "still nothing");
-    assert_eq!(world.own("a", 1, &[("t", &[0, 1, 2])]), (2, None));
-    assert_eq!(world.own("b", 2, &[]), (2, Some(t(&[3, 4, 5]))));
+    assert_eq!(world.own("a", 2, &[("t", &[0, 1, 2, 3, 4, 5])]), (2, Some(t(&[0, 1, 2]))));
+    assert_eq!(world.own("a", 2, &[("t", &[0, 1, 2, 3, 4, 5])]), (2, None));
+    assert_eq!(world.beat(beats("b", 3)).unwrap().assignment, None, "still nothing");
+    assert_eq!(world.own("a", 2, &[("t", &[0, 1, 2])]), (3, None));
+    assert_eq!(world.own("b", 3, &[]), (3, Some(t(&[3, 4, 5]))));
     assert_eq!(world.consumer_state(), ConsumerState::Stable);
 }
 
@@ -150,16 +154,16 @@ fn a_third_member_gets_its_part_from_both() {
     let mut world = world();
     world.enter(joins("a", &["t"]));
     world.enter(joins("b", &["t"]));
-    world.own("a", 1, &[]);
-    world.own("b", 2, &[]);
-    assert_eq!(world.enter(joins("c", &["t"])), (3, vec![]));
-    assert_eq!(world.beat(beats("a", 2)).unwrap().member_epoch, 2);
-    assert_eq!(world.own("a", 2, &[("t", &[0, 1])]), (3, None));
-    assert_eq!(world.own("c", 3, &[]), (3, Some(t(&[2]))), "what is free is given at once");
-    assert_eq!(world.beat(beats("b", 2)).unwrap().assignment.map(|it| world.named(&it)), Some(t(&[3, 4])));
-    assert_eq!(world.own("c", 3, &[("t", &[2])]), (3, None), "the rest is not free");
-    assert_eq!(world.own("b", 2, &[("t", &[3, 4])]), (3, None));
-    assert_eq!(world.own("c", 3, &[("t", &[2])]), (3, Some(t(&[2, 5]))));
+    world.own("a", 2, &[]);
+    world.own("b", 3, &[]);
+    assert_eq!(world.enter(joins("c", &["t"])), (4, vec![]));
+    assert_eq!(world.beat(beats("a", 3)).unwrap().member_epoch, 3);
+    assert_eq!(world.own("a", 3, &[("t", &[0, 1])]), (4, None));
+    assert_eq!(world.own("c", 4, &[]), (4, Some(t(&[2]))), "what is free is given at once");
+    assert_eq!(world.beat(beats("b", 3)).unwrap().assignment.map(|it| world.named(&it)), Some(t(&[3, 4])));
+    assert_eq!(world.own("c", 4, &[("t", &[2])]), (4, None), "the rest is not free");
+    assert_eq!(world.own("b", 3, &[("t", &[3, 4])]), (4, None));
+    assert_eq!(world.own("c", 4, &[("t", &[2])]), (4, Some(t(&[2, 5]))));
     assert_eq!(world.consumer_state(), ConsumerState::Stable);
 }
 
@@ -168,15 +172,15 @@ fn who_does_not_give_up_in_time_is_removed() {
     let mut world = world();
     world.enter(joins("a", &["t"]));
     world.enter(joins("b", &["t"]));
-    world.beat(beats("a", 1)).unwrap();
+    world.beat(beats("a", 2)).unwrap();
     for _ in 0..2 {
         world.pass(secs(29));
-        world.beat(beats("a", 1)).unwrap();
-        world.beat(beats("b", 2)).unwrap();
+        world.beat(beats("a", 2)).unwrap();
+        world.beat(beats("b", 3)).unwrap();
     }
     world.pass(secs(2));
-    assert_eq!(world.beat(beats("a", 1)), Err(GroupError::UnknownMemberId));
-    assert_eq!(world.own("b", 2, &[]), (3, Some(t(&[0, 1, 2, 3, 4, 5]))));
+    assert_eq!(world.beat(beats("a", 2)), Err(GroupError::UnknownMemberId));
+    assert_eq!(world.own("b", 3, &[]), (4, Some(t(&[0, 1, 2, 3, 4, 5]))));
 }
 
 #[test]
@@ -186,11 +190,11 @@ fn who_is_silent_is_removed_and_the_others_take_over() {
     world.pass(secs(44));
     world.enter(joins("b", &["t"]));
     world.pass(secs(1));
-    assert_eq!(world.beat(beats("a", 1)), Err(GroupError::UnknownMemberId));
-    assert_eq!(world.own("b", 2, &[]), (3, Some(t(&[0, 1, 2, 3, 4, 5]))));
+    assert_eq!(world.beat(beats("a", 2)), Err(GroupError::UnknownMemberId));
+    assert_eq!(world.own("b", 3, &[]), (4, Some(t(&[0, 1, 2, 3, 4, 5]))));
     world.pass(secs(45));
     assert_eq!(world.consumer_state(), ConsumerState::Empty);
-    assert_eq!(world.described("g").group_epoch, 4);
+    assert_eq!(world.described("g").group_epoch, 5);
 }
 
 #[test]
@@ -200,7 +204,7 @@ fn who_leaves_gives_everything_up() {
     world.enter(joins("b", &["t"]));
     let left = world.beat(beats("a", -1)).unwrap();
     assert_eq!((left.member_id.as_deref(), left.member_epoch, left.assignment), (Some("a"), -1, None));
-    assert_eq!(world.own("b", 2, &[]), (3, Some(t(&[0, 1, 2, 3, 4, 5]))));
+    assert_eq!(world.own("b", 3, &[]), (4, Some(t(&[0, 1, 2, 3, 4, 5]))));
     assert_eq!(world.beat(beats("a", -1)), Err(GroupError::UnknownMemberId));
     assert_eq!(world.beat(ConsumerHeartbeat { group: "x".into(), ..beats("a", -1) }), Err(GroupError::GroupIdNotFound));
 }
@@ -210,17 +214,17 @@ fn epochs_fence() {
     let mut world = world();
     world.enter(joins("a", &["t"]));
     world.enter(joins("b", &["t"]));
-    assert_eq!(world.beat(beats("a", 5)), Err(GroupError::FencedMemberEpoch), "from the future");
-    world.own("a", 1, &[]);
+    assert_eq!(world.beat(beats("a", 6)), Err(GroupError::FencedMemberEpoch), "from the future");
+    world.own("a", 2, &[]);
     // The answer with epoch 2 was lost: the member comes with 1, and has no more than it is to have.
-    assert_eq!(world.own("a", 1, &[("t", &[0, 1])]).0, 2);
-    assert_eq!(world.beat(beats("a", 1)), Err(GroupError::FencedMemberEpoch), "it does not say what it has");
+    assert_eq!(world.own("a", 2, &[("t", &[0, 1])]).0, 3);
+    assert_eq!(world.beat(beats("a", 2)), Err(GroupError::FencedMemberEpoch), "it does not say what it has");
     let too_much = TopicPartitions { topic_id: world.topics.topics["t"].0, partitions: vec![PartitionIndex(5)] };
-    let heartbeat = ConsumerHeartbeat { owned: Some(vec![too_much]), ..beats("a", 1) };
+    let heartbeat = ConsumerHeartbeat { owned: Some(vec![too_much]), ..beats("a", 2) };
     assert_eq!(world.beat(heartbeat), Err(GroupError::FencedMemberEpoch), "it has what it is not to have");
-    assert_eq!(world.enter(joins("a", &["t"])), (2, t(&[0, 1, 2])), "it may always join again");
-    assert_eq!(world.beat(beats("x", 1)), Err(GroupError::UnknownMemberId));
-    assert_eq!(world.beat(ConsumerHeartbeat { group: "x".into(), ..beats("a", 1) }), Err(GroupError::GroupIdNotFound));
+    assert_eq!(world.enter(joins("a", &["t"])), (3, t(&[0, 1, 2])), "it may always join again");
+    assert_eq!(world.beat(beats("x", 2)), Err(GroupError::UnknownMemberId));
+    assert_eq!(world.beat(ConsumerHeartbeat { group: "x".into(), ..beats("a", 2) }), Err(GroupError::GroupIdNotFound));
 }
 
 #[test]
@@ -233,15 +237,15 @@ fn a_static_member_comes_back_to_what_it_had() {
     assert_eq!(world.described("g").members[0].member_epoch, -2);
     world.pass(secs(44));
     let epoch = world.described("g").group_epoch;
-    assert_eq!(world.enter(joins_as("b", "i")), (1, t(&[0, 1, 2, 3, 4, 5])));
+    assert_eq!(world.enter(joins_as("b", "i")), (2, t(&[0, 1, 2, 3, 4, 5])));
     assert_eq!(world.described("g").group_epoch, epoch, "nobody else notices");
-    let old = ConsumerHeartbeat { group_instance_id: Some("i".into()), ..beats("a", 1) };
+    let old = ConsumerHeartbeat { group_instance_id: Some("i".into()), ..beats("a", 2) };
     assert_eq!(world.beat(old), Err(GroupError::FencedInstanceId));
     assert_eq!(world.beat(away), Err(GroupError::FencedInstanceId));
-    let nobody = ConsumerHeartbeat { group_instance_id: Some("j".into()), ..beats("b", 1) };
+    let nobody = ConsumerHeartbeat { group_instance_id: Some("j".into()), ..beats("b", 2) };
     assert_eq!(world.beat(nobody), Err(GroupError::UnknownMemberId));
     world.restart();
-    assert_eq!(world.beat(beats("b", 1)).unwrap().member_epoch, 1);
+    assert_eq!(world.beat(beats("b", 2)).unwrap().member_epoch, 2);
 }
 
 #[test]
@@ -250,11 +254,11 @@ fn a_static_member_that_stays_away_is_removed() {
     world.enter(joins_as("a", "i"));
     world.enter(joins("b", &["t"]));
     world.beat(ConsumerHeartbeat { group_instance_id: Some("i".into()), ..beats("a", -2) }).unwrap();
-    assert_eq!(world.own("b", 2, &[]), (2, None), "its place is kept");
+    assert_eq!(world.own("b", 3, &[]), (3, None), "its place is kept");
     world.pass(secs(44));
-    world.beat(beats("b", 2)).unwrap();
+    world.beat(beats("b", 3)).unwrap();
     world.pass(secs(1));
-    assert_eq!(world.own("b", 2, &[]), (3, Some(t(&[0, 1, 2, 3, 4, 5]))));
+    assert_eq!(world.own("b", 3, &[]), (4, Some(t(&[0, 1, 2, 3, 4, 5]))));
 }
 
 #[test]
@@ -264,18 +268,18 @@ fn expressions_stand_for_topics_whose_whole_name_fits() {
     world.topics.set("ab", 2);
     world.topics.set("xab", 4);
     let (epoch, has) = world.enter(joins_by("a", "a."));
-    assert_eq!((epoch, has), (1, vec![("aa".into(), vec![0]), ("ab".into(), vec![0, 1])]));
-    let both = ConsumerHeartbeat { subscribed_topics: Some(vec!["xab".into(), "ab".into()]), ..beats("a", 1) };
-    assert_eq!(world.beat(both).unwrap().member_epoch, 2);
+    assert_eq!((epoch, has), (2, vec![("aa".into(), vec![0]), ("ab".into(), vec![0, 1])]));
+    let both = ConsumerHeartbeat { subscribed_topics: Some(vec!["xab".into(), "ab".into()]), ..beats("a", 2) };
+    assert_eq!(world.beat(both).unwrap().member_epoch, 3);
     assert_eq!(world.described("g").members[0].assignment.len(), 3);
     // A new topic is seen when the last look is some seconds old.
     world.topics.set("ac", 1);
-    assert_eq!(world.beat(beats("a", 2)).unwrap().member_epoch, 2);
+    assert_eq!(world.beat(beats("a", 3)).unwrap().member_epoch, 3);
     world.pass(secs(10));
-    let answer = world.beat(beats("a", 2)).unwrap();
-    assert_eq!((answer.member_epoch, answer.assignment.unwrap().len()), (3, 4));
+    let answer = world.beat(beats("a", 3)).unwrap();
+    assert_eq!((answer.member_epoch, answer.assignment.unwrap().len()), (4, 4));
     // Without the expression, what the names do not name is to be given up.
-    let fewer = ConsumerHeartbeat { subscribed_regex: Some(Str::default()), ..beats("a", 3) };
+    let fewer = ConsumerHeartbeat { subscribed_regex: Some(Str::default()), ..beats("a", 4) };
     let answer = world.beat(fewer).unwrap();
     assert_eq!(world.named(&answer.assignment.unwrap()), [("ab".into(), vec![0, 1]), ("xab".into(), vec![0, 1, 2, 3])]);
 }
@@ -288,30 +292,30 @@ fn what_is_no_expression_is_refused() {
     }
     assert!(world.coordinator.consumers.is_empty() && world.log.is_empty());
     world.enter(joins("a", &["t"]));
-    let bad = ConsumerHeartbeat { subscribed_regex: Some("(".into()), ..beats("a", 1) };
+    let bad = ConsumerHeartbeat { subscribed_regex: Some("(".into()), ..beats("a", 2) };
     assert_eq!(world.beat(bad), Err(GroupError::InvalidRegularExpression));
-    assert_eq!(world.beat(beats("a", 1)).unwrap().member_epoch, 1);
+    assert_eq!(world.beat(beats("a", 2)).unwrap().member_epoch, 2);
 }
 
 #[test]
 fn topics_that_come_grow_and_go_raise_the_epoch() {
     let mut world = world();
-    assert_eq!(world.enter(joins("a", &["t", "u"])), (1, t(&[0, 1, 2, 3, 4, 5])));
+    assert_eq!(world.enter(joins("a", &["t", "u"])), (2, t(&[0, 1, 2, 3, 4, 5])));
     world.topics.set("other", 3);
-    assert_eq!(world.beat(beats("a", 1)).unwrap().member_epoch, 1, "not one of its own");
+    assert_eq!(world.beat(beats("a", 2)).unwrap().member_epoch, 2, "not one of its own");
     world.topics.set("u", 1);
-    let answer = world.beat(beats("a", 1)).unwrap();
-    assert_eq!((answer.member_epoch, answer.assignment.unwrap().len()), (2, 2));
-    world.topics.set("u", 2);
     let answer = world.beat(beats("a", 2)).unwrap();
-    assert_eq!((answer.member_epoch, world.named(&answer.assignment.unwrap())[1].1.len()), (3, 2));
-    world.topics.delete("t");
+    assert_eq!((answer.member_epoch, answer.assignment.unwrap().len()), (3, 2));
+    world.topics.set("u", 2);
     let answer = world.beat(beats("a", 3)).unwrap();
-    assert_eq!((answer.member_epoch, world.named(&answer.assignment.unwrap())), (3, vec![("u".into(), vec![0, 1])]));
-    assert_eq!(world.own("a", 3, &[("u", &[0, 1])]).0, 4);
+    assert_eq!((answer.member_epoch, world.named(&answer.assignment.unwrap())[1].1.len()), (4, 2));
+    world.topics.delete("t");
+    let answer = world.beat(beats("a", 4)).unwrap();
+    assert_eq!((answer.member_epoch, world.named(&answer.assignment.unwrap())), (4, vec![("u".into(), vec![0, 1])]));
+    assert_eq!(world.own("a", 4, &[("u", &[0, 1])]).0, 5);
     // The same name is another topic.
     world.topics.set("t", 1);
-    assert_eq!(world.beat(beats("a", 4)).unwrap().member_epoch, 5);
+    assert_eq!(world.beat(beats("a", 5)).unwrap().member_epoch, 6);
     assert_eq!(world.consumer_state(), ConsumerState::Stable);
 }
 
@@ -321,11 +325,11 @@ fn topics_that_changed_while_the_broker_was_away_are_noticed() {
     world.enter(joins("a", &["t"]));
     world.restart();
     let written = world.log.len();
-    assert_eq!(world.beat(beats("a", 1)).unwrap().member_epoch, 1);
+    assert_eq!(world.beat(beats("a", 2)).unwrap().member_epoch, 2);
     assert_eq!(world.log.len(), written, "they are what they were");
     world.restart();
     world.topics.set("t", 7);
-    assert_eq!(world.beat(beats("a", 1)).unwrap().member_epoch, 2);
+    assert_eq!(world.beat(beats("a", 2)).unwrap().member_epoch, 3);
 }
 
 #[test]
@@ -334,12 +338,12 @@ fn partitions_are_dealt_once_in_a_while() {
     world.options.group_consumer_assignment_interval_ms = 1000;
     world.restart();
     world.enter(joins("a", &["t"]));
-    assert_eq!(world.enter(joins("b", &["t"])), (1, vec![]), "not yet");
+    assert_eq!(world.enter(joins("b", &["t"])), (2, vec![]), "not yet");
     assert_eq!(world.consumer_state(), ConsumerState::Assigning);
     world.pass(secs(1));
-    assert_eq!(world.own("b", 1, &[]), (2, None));
-    assert_eq!(world.own("a", 1, &[]), (2, Some(t(&[0, 1, 2]))));
-    assert_eq!(world.own("b", 2, &[]), (2, Some(t(&[3, 4, 5]))));
+    assert_eq!(world.own("b", 2, &[]), (3, None));
+    assert_eq!(world.own("a", 2, &[]), (3, Some(t(&[0, 1, 2]))));
+    assert_eq!(world.own("b", 3, &[]), (3, Some(t(&[3, 4, 5]))));
 }
 
 #[test]
@@ -350,10 +354,10 @@ fn ranges_are_neighbours_and_the_same_for_topics_of_the_same_size() {
         |member: &str| ConsumerHeartbeat { server_assignor: Some("range".into()), ..joins(member, &["t", "u"]) };
     world.enter(range("b"));
     world.enter(range("a"));
-    world.own("b", 1, &[]);
+    world.own("b", 2, &[]);
     let both =
         |partitions: &[i32]| vec![("t".to_string(), partitions.to_vec()), ("u".to_string(), partitions.to_vec())];
-    assert_eq!(world.own("a", 2, &[]).1, Some(both(&[0, 1, 2])));
+    assert_eq!(world.own("a", 3, &[]).1, Some(both(&[0, 1, 2])));
     assert_eq!(world.described("g").assignor, "range");
     let unknown = ConsumerHeartbeat { server_assignor: Some("x".into()), ..joins("c", &["t"]) };
     assert_eq!(world.beat(unknown), Err(GroupError::UnsupportedAssignor));
@@ -369,7 +373,7 @@ fn heartbeats_that_make_no_sense_are_refused() {
     let join = || joins("a", &["t"]);
     let owned = vec![TopicPartitions { topic_id: TopicId([1; 16]), partitions: vec![PartitionIndex(0)] }];
     let bad = [
-        ConsumerHeartbeat { member_id: " ".into(), ..beats("", 1) },
+        ConsumerHeartbeat { member_id: " ".into(), ..beats("", 2) },
         ConsumerHeartbeat { member_id: "".into(), ..beats("", -1) },
         ConsumerHeartbeat { group: "".into(), ..join() },
         ConsumerHeartbeat { group_instance_id: Some("".into()), ..join() },

@@ -19,14 +19,14 @@ fn a_classic_member_is_refused_by_a_group_with_members() {
         group: "g".into(),
         member_id: "a".into(),
         group_instance_id: None,
-        generation_id: 1,
+        generation_id: 2,
         protocol_type: None,
         protocol_name: None,
         assignments: vec![],
     };
     let token = world.ask(Command::SyncGroup(sync));
     assert_eq!(world.synced(token), Err(GroupError::UnknownMemberId));
-    assert_eq!(world.beat(beats("a", 1)).unwrap().member_epoch, 1, "and nothing happened");
+    assert_eq!(world.beat(beats("a", 2)).unwrap().member_epoch, 2, "and nothing happened");
 }
 
 #[test]
@@ -44,10 +44,10 @@ fn a_group_without_members_changes_its_protocol_and_keeps_its_offsets() {
     let members = world.stable(vec![joining("a")]);
     world.commit_offsets(commit_as(&members[0], &[("t", 0, 42)])).unwrap();
     world.leave("g", &[(&members[0].member_id, None)]);
-    assert_eq!(world.beat(joins("b", &["t"])).unwrap().member_epoch, 1);
+    assert_eq!(world.beat(joins("b", &["t"])).unwrap().member_epoch, 2);
     assert_eq!(world.offsets("g"), [("t".into(), 0, 42)]);
     world.restart();
-    assert_eq!(world.beat(beats("b", 1)).unwrap().member_epoch, 1);
+    assert_eq!(world.beat(beats("b", 2)).unwrap().member_epoch, 2);
     world.beat(beats("b", -1)).unwrap();
     let wrong = world.join(JoinGroup { member_id: "x".into(), ..joining("c") });
     assert_eq!(world.refused(wrong).0, GroupError::UnknownMemberId);
@@ -71,7 +71,7 @@ fn administrators_remove_members() {
     let unknown = Err(GroupError::UnknownMemberId);
     assert_eq!(left, [Ok(()), unknown, Ok(()), Err(GroupError::FencedInstanceId), unknown]);
     assert_eq!(world.described("g").state, "Empty");
-    assert_eq!(world.described("g").group_epoch, 3, "once for all of them");
+    assert_eq!(world.described("g").group_epoch, 4, "once for all of them");
 }
 
 #[test]
@@ -79,19 +79,19 @@ fn commits_are_held_against_epochs() {
     let mut world = world();
     world.beat(joins("a", &["t"])).unwrap();
     world.beat(joins("b", &["t"])).unwrap();
-    world.beat(ConsumerHeartbeat { owned: Some(vec![]), ..beats("a", 1) }).unwrap();
+    world.beat(ConsumerHeartbeat { owned: Some(vec![]), ..beats("a", 2) }).unwrap();
     let by = |member: &str, epoch: i32, partition: i32| OffsetCommit {
         member_id: member.into(),
         generation_id: epoch,
         ..commit("g", &[("t", partition, 7)])
     };
-    assert_eq!(world.commit_offsets(by("a", 2, 5)), Ok(vec![Ok(())]), "its own epoch");
-    assert_eq!(world.commit_offsets(by("a", 1, 0)), Ok(vec![Ok(())]), "it has had this one since epoch 1");
-    assert_eq!(world.commit_offsets(by("a", 1, 5)), Err(GroupError::StaleMemberEpoch), "it gave this one up");
-    assert_eq!(world.commit_offsets(by("a", 3, 0)), Err(GroupError::StaleMemberEpoch));
-    assert_eq!(world.commit_offsets(by("x", 1, 0)), Err(GroupError::UnknownMemberId));
+    assert_eq!(world.commit_offsets(by("a", 3, 5)), Ok(vec![Ok(())]), "its own epoch");
+    assert_eq!(world.commit_offsets(by("a", 2, 0)), Ok(vec![Ok(())]), "it has had this one since epoch 1");
+    assert_eq!(world.commit_offsets(by("a", 2, 5)), Err(GroupError::StaleMemberEpoch), "it gave this one up");
+    assert_eq!(world.commit_offsets(by("a", 4, 0)), Err(GroupError::StaleMemberEpoch));
+    assert_eq!(world.commit_offsets(by("x", 2, 0)), Err(GroupError::UnknownMemberId));
     assert_eq!(world.commit_offsets(commit("g", &[("t", 0, 1)])), Err(GroupError::UnknownMemberId));
-    let old = OffsetCommit { knows_epochs: false, ..by("a", 2, 0) };
+    let old = OffsetCommit { knows_epochs: false, ..by("a", 3, 0) };
     assert_eq!(world.commit_offsets(old), Err(GroupError::UnsupportedVersion));
 
     let mut fetch = |member_id: Option<&str>, member_epoch: i32| {
@@ -109,9 +109,9 @@ fn commits_are_held_against_epochs() {
         }
     };
     assert_eq!(fetch(None, -1), Ok(1));
-    assert_eq!(fetch(Some("a"), 2), Ok(1));
-    assert_eq!(fetch(Some("a"), 1), Err(GroupError::StaleMemberEpoch));
-    assert_eq!(fetch(Some("x"), 1), Err(GroupError::UnknownMemberId));
+    assert_eq!(fetch(Some("a"), 3), Ok(1));
+    assert_eq!(fetch(Some("a"), 2), Err(GroupError::StaleMemberEpoch));
+    assert_eq!(fetch(Some("x"), 2), Err(GroupError::UnknownMemberId));
     world.beat(beats("a", -1)).unwrap();
     world.beat(beats("b", -1)).unwrap();
     assert_eq!(world.commit_offsets(commit("g", &[("t", 0, 1)])), Ok(vec![Ok(())]), "nobody is left");
@@ -121,7 +121,7 @@ fn commits_are_held_against_epochs() {
 fn offsets_of_topics_that_are_subscribed_to_stay() {
     let mut world = world();
     world.beat(joins("a", &["t"])).unwrap();
-    let by = |topic: &str| OffsetCommit { member_id: "a".into(), generation_id: 1, ..commit("g", &[(topic, 0, 7)]) };
+    let by = |topic: &str| OffsetCommit { member_id: "a".into(), generation_id: 2, ..commit("g", &[(topic, 0, 7)]) };
     world.commit_offsets(by("t")).unwrap();
     world.commit_offsets(by("u")).unwrap();
     let topics = ["t", "u"].map(|topic| (topic.into(), vec![PartitionIndex(0)]));
@@ -137,7 +137,7 @@ fn offsets_of_topics_that_are_subscribed_to_stay() {
     world.commit_offsets(by("u")).unwrap();
     for _ in 0..(8 * 24 * 60 * 2) {
         world.pass(secs(30));
-        world.beat(beats("a", 1)).unwrap();
+        world.beat(beats("a", 2)).unwrap();
     }
     assert_eq!(world.offsets("g"), [("t".into(), 0, 7)]);
     world.beat(beats("a", -1)).unwrap();
@@ -176,7 +176,7 @@ fn groups_are_listed_described_counted_and_deleted() {
     assert_eq!((census.groups, census.members), ([1, 0, 0, 0, 0, 1], 2));
 
     let described = world.described("g");
-    assert_eq!((described.state, described.group_epoch, described.assignment_epoch), ("Reconciling", 2, 2));
+    assert_eq!((described.state, described.group_epoch, described.assignment_epoch), ("Reconciling", 3, 3));
     assert_eq!((&*described.assignor, described.members.len()), ("uniform", 2));
     let parts = |parts: &[(TopicPartitions, Str)]| parts.iter().map(|(it, _)| it.partitions.len()).sum::<usize>();
     let member = &described.members[0];
@@ -185,7 +185,7 @@ fn groups_are_listed_described_counted_and_deleted() {
     let token = world.ask(Command::DescribeGroups { groups: vec!["g".into()] });
     assert!(matches!(world.answer(token), Reply::DescribeGroups(Ok(groups)) if groups[0].state == "Dead"));
 
-    let mut delete = |world: &mut World| {
+    let delete = |world: &mut World| {
         let token = world.ask(Command::DeleteGroups { groups: vec!["g".into()] });
         match world.answer(token) {
             Reply::DeleteGroups(Ok(deleted)) => deleted[0].result,
@@ -232,9 +232,9 @@ fn what_members_say_is_bounded_by_memory() {
     assert!((50..100).contains(&refused), "{refused}");
     world.topics.set("large", 5_000);
     let large =
-        ConsumerHeartbeat { group: "g0".into(), subscribed_topics: Some(vec!["large".into()]), ..beats("a", 1) };
+        ConsumerHeartbeat { group: "g0".into(), subscribed_topics: Some(vec!["large".into()]), ..beats("a", 2) };
     assert_eq!(world.beat(large), Err(GroupError::CoordinatorNotAvailable));
-    assert!(world.beat(heartbeat("a", 1, "g0")).is_ok(), "who is there stays");
+    assert!(world.beat(heartbeat("a", 2, "g0")).is_ok(), "who is there stays");
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn nobody_is_told_what_is_not_durable() {
     world.slow = true;
     let token = world.ask(Command::ConsumerHeartbeat(Box::new(joins("a", &["t"]))));
     assert!(world.waits(token));
-    let other = world.ask(Command::ConsumerHeartbeat(Box::new(beats("a", 1))));
+    let other = world.ask(Command::ConsumerHeartbeat(Box::new(beats("a", 2))));
     assert!(world.waits(other));
     world.commit();
     assert!(!world.waits(token) && !world.waits(other));
@@ -256,13 +256,13 @@ fn a_group_is_of_use_after_any_prefix_of_its_records() {
     world.topics.set("u", 3);
     world.beat(joins("a", &["t", "u"])).unwrap();
     world.beat(ConsumerHeartbeat { group_instance_id: Some("i".into()), ..joins("b", &["t"]) }).unwrap();
-    world.beat(ConsumerHeartbeat { owned: Some(vec![]), ..beats("a", 1) }).unwrap();
-    world.beat(ConsumerHeartbeat { owned: Some(vec![]), ..beats("b", 2) }).unwrap();
+    world.beat(ConsumerHeartbeat { owned: Some(vec![]), ..beats("a", 2) }).unwrap();
+    world.beat(ConsumerHeartbeat { owned: Some(vec![]), ..beats("b", 3) }).unwrap();
     world.beat(ConsumerHeartbeat { group_instance_id: Some("i".into()), ..beats("b", -2) }).unwrap();
     world.beat(ConsumerHeartbeat { group_instance_id: Some("i".into()), ..joins("c", &["t"]) }).unwrap();
     world.beat(beats("a", -1)).unwrap();
     world
-        .commit_offsets(OffsetCommit { member_id: "c".into(), generation_id: 2, ..commit("g", &[("t", 0, 1)]) })
+        .commit_offsets(OffsetCommit { member_id: "c".into(), generation_id: 3, ..commit("g", &[("t", 0, 1)]) })
         .unwrap();
     world.leave("g", &[("c", None)]);
     world.ask(Command::DeleteGroups { groups: vec!["g".into()] });
@@ -296,6 +296,6 @@ fn what_older_brokers_kept_is_removed() {
     world.log.push(old.clone());
     world.restart();
     let written = world.log.len();
-    world.beat(beats("a", 1)).unwrap();
+    world.beat(beats("a", 2)).unwrap();
     assert_eq!(world.log[written..], [CoordinatorRecord { value: None, ..old }]);
 }

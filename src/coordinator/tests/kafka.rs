@@ -188,15 +188,15 @@ fn topic_id(number: &str, name: &str) -> TopicId {
     TopicId(id)
 }
 
-fn text(word: &str) -> Str {
+pub(super) fn text(word: &str) -> Str {
     if word == "~" { Str::default() } else { word.into() }
 }
 
-fn nullable(word: &str) -> Option<Str> {
+pub(super) fn nullable(word: &str) -> Option<Str> {
     (word != "-").then(|| text(word))
 }
 
-fn list(word: &str) -> Vec<&str> {
+pub(super) fn list(word: &str) -> Vec<&str> {
     if word == "~" { Vec::new() } else { word.split(',').collect() }
 }
 
@@ -205,12 +205,12 @@ fn unhex(word: &str) -> Bytes {
     if word == "~" { Bytes::new() } else { (0..word.len()).step_by(2).map(digits).collect() }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     shown(&digits)
 }
 
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     if text.is_empty() { "~".into() } else { text.into() }
 }
 
@@ -309,7 +309,7 @@ fn code_of(result: &Result<(), GroupError>) -> i16 {
 }
 
 /// Kafka's number of an error, which each of ours documents.
-fn code(error: GroupError) -> i16 {
+pub(super) fn code(error: GroupError) -> i16 {
     match error {
         GroupError::UnknownServerError => -1,
         GroupError::OffsetMetadataTooLarge => 12,

@@ -4,9 +4,11 @@ mod admin;
 mod bounds;
 mod consumers;
 mod consumers_beside;
+mod consumers_walk;
 mod expiry;
 mod join;
 mod kafka;
+mod kafka_consumers;
 mod line;
 mod load;
 mod membership;
@@ -136,7 +138,7 @@ impl World {
         let mut steps = 0;
         while let Some(at) = self.coordinator.next_deadline().filter(|at| *at <= end) {
             self.at(at.max(self.now.mono));
-            let effects = self.coordinator.tick(self.now);
+            let effects = self.coordinator.tick(&self.topics, self.now);
             self.absorb(effects);
             steps += 1;
             assert!(steps < 10_000, "timers fall due for ever");
