@@ -198,6 +198,12 @@ pub const GROUP_PENDING_MEMBERS_MAX: usize = GROUP_MEMBERS_MAX;
 pub const MEMBER_PROTOCOLS_MAX: usize = 64;
 /// Bytes of all that one member says about itself when it joins: names, protocols and their metadata.
 pub const MEMBER_BYTES_MAX: usize = 1 << 20;
+/// Bytes of an expression for topics that a member may subscribe to.
+pub const GROUP_REGEX_BYTES_MAX: usize = 4 << 10;
+/// Bytes that such an expression takes up at most when it is compiled.
+pub const GROUP_REGEX_PROGRAM_BYTES_MAX: usize = 1 << 20;
+/// Different expressions for topics that the members of one group may have.
+pub const GROUP_REGEXES_MAX: usize = 100;
 /// Partitions for which one group may have committed an offset: as many as a node may have.
 pub const OFFSETS_PER_GROUP_MAX: usize = PARTITIONS_MAX;
 /// Bytes of members and offsets that the coordinator of one partition of `__consumer_offsets` holds, by default.
