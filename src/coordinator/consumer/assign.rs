@@ -166,8 +166,9 @@ impl Table {
             self.fill(*at);
         }
         for _ in 0..BALANCE_PASSES_MAX {
-            let moved = order.iter().fold(false, |moved, at| self.level(*at) || moved);
-            if !moved {
+            // Each of them, also behind one that moved.
+            let moved = order.iter().filter(|at| self.level(**at)).count();
+            if moved == 0 {
                 break;
             }
         }

@@ -67,7 +67,9 @@ impl ConsumerGroup {
         let before = before.cloned();
         if let Some(said) = &said {
             self.subscribed.exchange(before.as_ref(), Some(said));
-            resolved.map(|names| self.subscribed.resolve(&said.regex, names));
+            if let Some(names) = resolved {
+                self.subscribed.resolve(&said.regex, names);
+            }
         }
         let known = self.look(cx, topics);
         let refused = self.has_room_for(cx, &id, known.as_ref(), more);

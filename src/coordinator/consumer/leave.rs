@@ -34,7 +34,7 @@ impl ConsumerGroup {
         if heartbeat.group_instance_id.is_some() && heartbeat.member_epoch == LEFT_FOR_A_WHILE {
             self.leave_for_a_while(cx, &id);
         } else {
-            self.dismiss(cx, topics, &[id.clone()]);
+            self.dismiss(cx, topics, std::slice::from_ref(&id));
         }
         Ok(ConsumerAssigned {
             member_id: Some(id),

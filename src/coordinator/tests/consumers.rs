@@ -3,6 +3,9 @@
 use super::*;
 use crate::coordinator::consumer::ConsumerState;
 
+/// Partitions by the name of their topic.
+type Parts = Vec<(String, Vec<i32>)>;
+
 /// A world that deals at once, with the topic "t" of 6 partitions.
 pub(super) fn world() -> World {
     let mut world = World::with(Options {
@@ -64,7 +67,7 @@ impl World {
     }
 
     /// A heartbeat that says what the member has. Gives its epoch and what it is told to have, if it is told.
-    fn own(&mut self, member: &str, epoch: i32, owned: &[(&str, &[i32])]) -> (i32, Option<Vec<(String, Vec<i32>)>>) {
+    fn own(&mut self, member: &str, epoch: i32, owned: &[(&str, &[i32])]) -> (i32, Option<Parts>) {
         let owned = owned.iter().map(|(topic, partitions)| TopicPartitions {
             topic_id: self.topics.topics[*topic].0,
             partitions: partitions.iter().copied().map(PartitionIndex).collect(),
@@ -74,7 +77,7 @@ impl World {
         (answer.member_epoch, answer.assignment.as_ref().map(|assignment| self.named(assignment)))
     }
 
-    fn named(&self, assignment: &[TopicPartitions]) -> Vec<(String, Vec<i32>)> {
+    fn named(&self, assignment: &[TopicPartitions]) -> Parts {
         let mut named: Vec<_> = assignment
             .iter()
             .map(|topic| {
@@ -87,7 +90,7 @@ impl World {
     }
 
     /// A member joins. Gives its epoch and what it is told to have.
-    fn enter(&mut self, heartbeat: ConsumerHeartbeat) -> (i32, Vec<(String, Vec<i32>)>) {
+    fn enter(&mut self, heartbeat: ConsumerHeartbeat) -> (i32, Parts) {
         let answer = self.beat(heartbeat).unwrap();
         (answer.member_epoch, self.named(&answer.assignment.expect("who joins is told")))
     }
@@ -105,7 +108,7 @@ impl World {
     }
 }
 
-fn t(partitions: &[i32]) -> Vec<(String, Vec<i32>)> {
+fn t(partitions: &[i32]) -> Parts {
     vec![("t".to_string(), partitions.to_vec())]
 }
 

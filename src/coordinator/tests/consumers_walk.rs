@@ -285,7 +285,8 @@ impl Walk {
             let replayed = self.world.replayed();
             let mut ids: Vec<&Str> = replayed.consumers.keys().collect();
             let mut expected: Vec<&Str> = self.world.coordinator.consumers.keys().collect();
-            (ids.sort(), expected.sort());
+            ids.sort();
+            expected.sort();
             assert_eq!(ids, expected);
             for (id, group) in &replayed.consumers {
                 self.world.coordinator.consumers[id].assert_same(group);
@@ -323,6 +324,6 @@ fn a_random_walk_keeps_what_is_promised() {
         "Stable",
     ];
     for what in happened {
-        assert!(seen.get(what).is_some_and(|times| *times > 20), "{what}: {seen:?}");
+        assert!(seen.get(what).is_some_and(|times| *times > 10), "{what}: {seen:?}");
     }
 }
