@@ -49,7 +49,7 @@ fn described(id: &Str, member: &Member, topics: &dyn Topics) -> DescribedConsume
         client_host: said.client_host.clone(),
         subscribed_topics: said.topics.clone(),
         subscribed_regex: Some(said.regex.clone()),
-        assignment: told(&current.assigned).into_iter().filter_map(named).collect(),
+        assignment: told(&current.all()).into_iter().filter_map(named).collect(),
         target: target.filter_map(named).collect::<Vec<(TopicPartitions, Str)>>(),
         classic: false,
     }

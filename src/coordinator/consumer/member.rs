@@ -187,6 +187,17 @@ impl Current {
         in_held(&self.assigned).or_else(|| in_held(&self.pending))
     }
 
+    /// All that it has, what it is to give up included.
+    pub fn all(&self) -> Held {
+        let mut all = self.assigned.clone();
+        for (topic, pending) in &self.pending {
+            let held = all.entry(*topic).or_default();
+            held.extend(pending);
+            held.sort_unstable();
+        }
+        all
+    }
+
     /// All partitions that nobody else may have.
     pub fn partitions(&self) -> impl Iterator<Item = (TopicId, PartitionIndex)> {
         let all = self.assigned.iter().chain(&self.pending);
