@@ -194,7 +194,7 @@ fn members_come_share_and_go() {
     let here = ["team", "Stable", "consumer", "consumer"].map(str::to_owned);
     assert_eq!(listed(&mut wire, &[]), std::slice::from_ref(&here));
     assert_eq!(listed(&mut wire, &["Consumer"]), [here]);
-    assert_eq!(listed(&mut wire, &["classic"]), [[""; 4].map(str::to_owned); 0]);
+    assert!(listed(&mut wire, &["classic"]).is_empty());
     assert_eq!(delete(&mut wire, "team"), ErrorCode::NonEmptyGroup);
 
     let left = other.leave(-1);
