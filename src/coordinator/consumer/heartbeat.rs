@@ -360,31 +360,33 @@ impl ConsumerHeartbeat {
         let blank = |text: &str| text.trim_matches(|c: char| c <= ' ').is_empty();
         let invalid = |what| Err(GroupError::InvalidRequest(what));
         if (self.member_epoch > 0 || self.member_epoch == -1) && blank(&self.member_id) {
-            return invalid("MemberId can't be empty.");
+            return invalid("A member that has joined must give its id.");
         }
         if blank(&self.group) {
-            return invalid("GroupId can't be empty.");
+            return invalid("The group needs a name.");
         }
         if self.group_instance_id.as_deref().is_some_and(blank) {
-            return invalid("InstanceId can't be empty.");
+            return invalid("An instance id that is given must not be blank.");
         }
         if self.rack_id.as_deref().is_some_and(blank) {
-            return invalid("RackId can't be empty.");
+            return invalid("A rack that is given must not be blank.");
         }
         match self.member_epoch {
             0 if self.rebalance_timeout_ms == -1 => {
-                return invalid("RebalanceTimeoutMs must be provided in first request.");
+                return invalid("A member that joins must give its rebalance timeout.");
             }
             0 if self.owned.as_ref().is_none_or(|owned| !owned.is_empty()) => {
-                return invalid("TopicPartitions must be empty when (re-)joining.");
+                return invalid("A member that joins has no partitions, and must say so with an empty list.");
             }
             0 if self.subscribed_topics.is_none() && self.subscribed_regex.is_none() => {
                 return invalid(
-                    "Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when (re-)joining.",
+                    "A member that joins must subscribe to names of topics, to an expression, or to an empty list of names.",
                 );
             }
-            -2 if self.group_instance_id.is_none() => return invalid("InstanceId can't be null."),
-            epoch if epoch < -2 => return invalid("MemberEpoch is invalid."),
+            -2 if self.group_instance_id.is_none() => {
+                return invalid("Only a member with an instance id can leave for a while (epoch -2).");
+            }
+            epoch if epoch < -2 => return invalid("There are no epochs below -2."),
             _ => {}
         }
         let allowed = |name: &Str| options.group_consumer_assignors.iter().any(|assignor| assignor.name() == &**name);
