@@ -201,7 +201,9 @@ pub const MEMBER_BYTES_MAX: usize = 1 << 20;
 /// Bytes of an expression for topics that a member may subscribe to.
 pub const GROUP_REGEX_BYTES_MAX: usize = 4 << 10;
 /// Bytes that such an expression takes up at most when it is compiled.
-pub const GROUP_REGEX_PROGRAM_BYTES_MAX: usize = 1 << 20;
+pub const GROUP_REGEX_PROGRAM_BYTES_MAX: usize = 64 << 10;
+/// Members of a group times the topics that they subscribe to together. Partitions are dealt in one go, and a core does nothing else meanwhile.
+pub const GROUP_LISTED_TOPICS_MAX: usize = 1_000_000;
 /// Different expressions for topics that the members of one group may have.
 pub const GROUP_REGEXES_MAX: usize = 100;
 /// Partitions for which one group may have committed an offset: as many as a node may have.

@@ -462,7 +462,7 @@ impl State {
         let grows = joins
             || match &command {
                 GroupCommand::OffsetCommit(_) => true,
-                GroupCommand::ConsumerHeartbeat(heartbeat) => heartbeat.member_epoch == 0,
+                GroupCommand::ConsumerHeartbeat(heartbeat) => heartbeat.may_write_much(),
                 _ => false,
             };
         let no_space = grows && self.admission.is_closed_to_groups();

@@ -303,7 +303,7 @@ impl Shard {
             incarnation,
             file_bytes: plan.file_bytes,
             block_bytes_max: options.journal_block_bytes,
-            chunk_bytes: options.journal_block_bytes,
+            chunk_bytes: 4 * options.journal_block_bytes,
             depth: options.journal_depth,
             threshold: options.journal_threshold,
         };

@@ -436,16 +436,18 @@ impl State {
     /// Lets go of the oldest blocks that are drained, as long as they are too many or nobody reads at or before what is in them.
     fn shrink_cache(&mut self, now: Mono) {
         while let Some((block, too_many)) = self.cache.oldest() {
-            for (log, last) in &block.logs {
-                let Some(replica) = self.replicas.get_mut(log) else { continue };
-                let undrained = replica.log.oldest_undrained_seq().is_some_and(|oldest| oldest <= block.sequence);
-                if undrained || !too_many && replica.readers.may_want(*last, now) {
-                    return;
+            while let Some((log, last)) = block.logs.get(block.passed) {
+                if let Some(replica) = self.replicas.get_mut(log) {
+                    let undrained = replica.log.oldest_undrained_seq().is_some_and(|oldest| oldest <= block.sequence);
+                    if undrained || !too_many && replica.readers.may_want(*last, now) {
+                        return;
+                    }
                 }
+                block.passed += 1;
             }
             for (log, _) in &block.logs {
                 if let Some(replica) = self.replicas.get_mut(log) {
-                    replica.log.evict_through(block.sequence);
+                    replica.log.evict_through(block.sequence, too_many);
                 }
             }
             self.cache.forget_oldest();

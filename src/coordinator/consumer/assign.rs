@@ -201,6 +201,11 @@ impl Table {
     /// Moves partitions of a topic while one of its members has two more than another.
     fn level(&mut self, at: usize) -> bool {
         let topic = &mut self.topics[at];
+        let least = topic.players.iter().map(|player| self.load[*player]).min();
+        let most = topic.owners.iter().flatten().map(|owner| self.load[*owner]).max();
+        if most <= least.map(|least| least + 1) {
+            return false;
+        }
         let mut all: BTreeSet<(usize, usize)> =
             topic.players.iter().map(|player| (self.load[*player], *player)).collect();
         let mut of: Map<usize, Vec<usize>> = Map::default();

@@ -7,7 +7,7 @@ use super::member::{LEFT_FOR_A_WHILE, Member, MemberState, Partitions, Said, to_
 use super::reconcile::{Aim, reconcile};
 use super::subscribed::{Known, fitting};
 use super::{ConsumerGroup, place_bytes};
-use crate::base::limits::{GROUP_REGEXES_MAX, MEMBER_BYTES_MAX};
+use crate::base::limits::{GROUP_LISTED_TOPICS_MAX, GROUP_REGEXES_MAX, MEMBER_BYTES_MAX};
 use crate::base::{Map, TopicId};
 use crate::coordinator::command::ConsumerHeartbeat;
 use crate::coordinator::error::GroupError;
@@ -64,6 +64,7 @@ impl ConsumerGroup {
             }
             _ => None,
         };
+        let found = resolved.as_ref().map_or(0, |names: &Vec<Str>| names.len() * size_of::<Str>());
         let before = before.cloned();
         if let Some(said) = &said {
             self.subscribed.exchange(before.as_ref(), Some(said));
@@ -72,7 +73,7 @@ impl ConsumerGroup {
             }
         }
         let known = self.look(cx, topics);
-        let refused = self.has_room_for(cx, &id, known.as_ref(), more);
+        let refused = self.has_room_for(cx, &id, known.as_ref(), more, found);
         if let (Err(error), true) = (refused, subscription_changed) {
             self.subscribed.exchange(said.as_ref(), before.as_ref());
             return Err(error);
@@ -152,17 +153,30 @@ impl ConsumerGroup {
         Some(self.subscribed.look(topics))
     }
 
-    /// Memory takes the topics, and a record takes the partitions that a single member may have.
-    fn has_room_for(&self, cx: &Context<'_>, id: &Str, known: Option<&Known>, more: usize) -> Result<(), GroupError> {
+    /// Memory takes the topics, and those that a new expression stands for (`found` bytes); a record takes the partitions that a single member may have; and
+    /// dealing takes time.
+    fn has_room_for(
+        &self,
+        cx: &Context<'_>,
+        id: &Str,
+        known: Option<&Known>,
+        more: usize,
+        found: usize,
+    ) -> Result<(), GroupError> {
         let Some(known) = known else { return Ok(()) };
-        let before = self.subscribed.known().map_or(0, Known::bytes);
-        let grown = known.bytes().saturating_sub(before);
+        let before = self.subscribed.known();
+        let grown = known.bytes().saturating_sub(before.map_or(0, Known::bytes));
         let in_record = known.partitions * RECORD_PARTITION_BYTES + known.topics.len() * RECORD_TOPIC_BYTES;
         let names = self.id.len() + self.members.keys().chain([id]).map(|id| id.len()).max().unwrap_or(0);
         if grown > 0 && in_record + names + RECORD_BYTES > cx.options.record_bytes_max() {
             return Err(GroupError::InvalidRequest("the group subscribes to more partitions than a record can hold"));
         }
-        if grown > 0 && grown + more > cx.room {
+        if grown + more > 0 && (self.members.len() + 1) * known.topics.len() > GROUP_LISTED_TOPICS_MAX {
+            return Err(GroupError::InvalidRequest("the group has too many members for so many topics"));
+        }
+        // After a start a group looks at its topics for the first time, too, but had room for them before.
+        let loaded = before.is_none() && !self.members.is_empty();
+        if grown + found > 0 && !loaded && grown + found + more > cx.room {
             return Err(GroupError::CoordinatorNotAvailable);
         }
         Ok(())
@@ -346,6 +360,12 @@ impl ConsumerHeartbeat {
         }
         // Kafka makes these ids as it makes those of topics.
         Str::from(TopicId::from_random(self.member_uuid).to_string())
+    }
+
+    /// The member comes, or may say something else of itself than before. What a member that only goes on writes is small.
+    pub fn may_write_much(&self) -> bool {
+        let says = self.subscribed_topics.is_some() || self.subscribed_regex.is_some();
+        self.member_epoch == 0 || says || self.rack_id.is_some() || self.server_assignor.is_some()
     }
 
     /// It says everything that a member that joins says.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use regex::{Regex, RegexBuilder};
+use regex::bytes::{Regex, RegexBuilder};
 
 use super::PARTITION_BYTES;
 use super::member::{NAME_BYTES, Said};
@@ -127,7 +127,9 @@ impl Subscribed {
     /// The topics that are known, if they were looked at in this version and no expression waits to be looked at again.
     pub fn is_fresh(&self, version: u64, now: Mono) -> bool {
         let seen = self.known.as_ref().is_some_and(|known| known.version == version);
+        let resolved = self.regexes.values().all(|expression| expression.topics.is_some());
         seen && !self.stale
+            && resolved
             && (self.regexes.is_empty()
                 || self.resolved.is_some_and(|(at, seen)| seen == version || now < at + REGEX_REFRESH_INTERVAL))
     }
@@ -245,7 +247,7 @@ fn hash(bytes: &[u8]) -> i64 {
 /// The topics whose whole name fits an expression, in order. Errors: it is too long, too large, or not an expression.
 pub fn fitting(regex: &str, topics: &dyn Topics) -> Result<Vec<Str>, GroupError> {
     let compiled = compile(regex)?;
-    let mut names: Vec<Str> = topics.names().filter(|name| compiled.is_match(name)).collect();
+    let mut names: Vec<Str> = topics.names().filter(|name| compiled.is_match(name.as_bytes())).collect();
     names.sort_unstable();
     Ok(names)
 }
@@ -255,7 +257,9 @@ fn compile(regex: &str) -> Result<Regex, GroupError> {
     if regex.len() > GROUP_REGEX_BYTES_MAX {
         return Err(invalid);
     }
-    let build = |pattern: &str| RegexBuilder::new(pattern).size_limit(GROUP_REGEX_PROGRAM_BYTES_MAX).build();
+    // Names of topics are ASCII, and without the classes of Unicode programs are small.
+    let build =
+        |pattern: &str| RegexBuilder::new(pattern).unicode(false).size_limit(GROUP_REGEX_PROGRAM_BYTES_MAX).build();
     // On its own first: what is put around it must not make sense of what makes none.
     build(regex).and_then(|_| build(&format!(r"\A(?:{regex})\z"))).map_err(|_| invalid)
 }
@@ -291,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_whole_name_has_to_fit() {
-        let fits = |regex: &str, name: &str| compile(regex).expect("an expression").is_match(name);
+        let fits = |regex: &str, name: &str| compile(regex).expect("an expression").is_match(name.as_bytes());
         assert!(fits("a|b", "a") && fits("a.*", "abc") && fits("(?i)A", "a") && fits("", ""));
         assert!(!fits("a|b", "ab") && !fits("b", "abc") && !fits("", "a"));
     }

@@ -2,7 +2,7 @@
 
 use super::consumers::{beats, joins, world};
 use super::*;
-use crate::base::limits::{GROUP_MEMBERS_MAX, GROUPS_PER_PARTITION_MAX};
+use crate::base::limits::{GROUP_LISTED_TOPICS_MAX, GROUP_MEMBERS_MAX, GROUPS_PER_PARTITION_MAX};
 
 fn heartbeat(member: &str, epoch: i32, member_epoch_of: &str) -> ConsumerHeartbeat {
     ConsumerHeartbeat { group: member_epoch_of.into(), ..beats(member, epoch) }
@@ -235,6 +235,44 @@ fn what_members_say_is_bounded_by_memory() {
         ConsumerHeartbeat { group: "g0".into(), subscribed_topics: Some(vec!["large".into()]), ..beats("a", 2) };
     assert_eq!(world.beat(large), Err(GroupError::CoordinatorNotAvailable));
     assert!(world.beat(heartbeat("a", 2, "g0")).is_ok(), "who is there stays");
+}
+
+/// The refusal left the member's old expression without its topics, and when another member left in that moment nobody was dealt them again.
+#[test]
+fn an_expression_for_which_there_is_no_room_changes_nothing() {
+    let mut world = world();
+    (0..2_000).for_each(|number| world.topics.set(&format!("n{number}"), 1));
+    world.options.bytes_max = 60_000;
+    world.restart();
+    let by = |regex: &str| ConsumerHeartbeat { subscribed_regex: Some(regex.into()), ..beats("a", 1) };
+    let first = ConsumerHeartbeat { subscribed_topics: None, subscribed_regex: Some("t".into()), ..joins("a", &[]) };
+    let epoch = world.beat(first).unwrap().member_epoch;
+    let wide = ConsumerHeartbeat { member_epoch: epoch, ..by("n.*") };
+    assert_eq!(world.beat(wide), Err(GroupError::CoordinatorNotAvailable));
+    assert!(world.coordinator.bytes() <= 60_000, "{}", world.coordinator.bytes());
+    world.beat(joins("b", &["t"])).unwrap();
+    let again = ConsumerHeartbeat { member_epoch: epoch, ..by("n1.*") };
+    assert_eq!(world.beat(again), Err(GroupError::CoordinatorNotAvailable));
+    world.beat(beats("b", -1)).unwrap();
+    for _ in 0..3 {
+        let epoch = world.described("g").members[0].member_epoch;
+        world.beat(beats("a", epoch)).unwrap();
+    }
+    let has = &world.described("g").members[0].assignment;
+    assert_eq!(has.iter().map(|(topic, _)| topic.partitions.len()).collect::<Vec<_>>(), [6]);
+}
+
+#[test]
+fn members_and_topics_are_bounded_together() {
+    let mut world = world();
+    (0..GROUP_LISTED_TOPICS_MAX / 50).for_each(|number| world.topics.set(&format!("n{number}"), 1));
+    for member in 0..49 {
+        world.beat(joins(&format!("m{member}"), &["t"])).unwrap();
+    }
+    let all = ConsumerHeartbeat { subscribed_topics: None, subscribed_regex: Some("n.*".into()), ..joins("x", &[]) };
+    let why = "the group has too many members for so many topics";
+    assert_eq!(world.beat(all), Err(GroupError::InvalidRequest(why)));
+    assert!(world.beat(joins("y", &["t"])).is_ok());
 }
 
 #[test]
