@@ -241,7 +241,9 @@ fn what_members_say_is_bounded_by_memory() {
 #[test]
 fn an_expression_for_which_there_is_no_room_changes_nothing() {
     let mut world = world();
-    (0..2_000).for_each(|number| world.topics.set(&format!("n{number}"), 1));
+    for number in 0..2_000 {
+        world.topics.set(&format!("n{number}"), 1);
+    }
     world.options.bytes_max = 60_000;
     world.restart();
     let by = |regex: &str| ConsumerHeartbeat { subscribed_regex: Some(regex.into()), ..beats("a", 1) };
@@ -265,7 +267,9 @@ fn an_expression_for_which_there_is_no_room_changes_nothing() {
 #[test]
 fn members_and_topics_are_bounded_together() {
     let mut world = world();
-    (0..GROUP_LISTED_TOPICS_MAX / 50).for_each(|number| world.topics.set(&format!("n{number}"), 1));
+    for number in 0..GROUP_LISTED_TOPICS_MAX / 50 {
+        world.topics.set(&format!("n{number}"), 1);
+    }
     for member in 0..49 {
         world.beat(joins(&format!("m{member}"), &["t"])).unwrap();
     }
