@@ -319,7 +319,7 @@ impl World {
 #[derive(Clone, Default)]
 struct TestTopics {
     version: u64,
-    made: u8,
+    made: u16,
     topics: BTreeMap<String, (TopicId, i32)>,
 }
 
@@ -330,7 +330,12 @@ impl TestTopics {
         let made = &mut self.made;
         let topic = self.topics.entry(name.to_string()).or_insert_with(|| {
             *made += 1;
-            (TopicId([*made; 16]), 0)
+            let [high, low] = made.to_be_bytes();
+            let mut id = [low; 16];
+            if high > 0 {
+                id[..2].copy_from_slice(&[high, !low]);
+            }
+            (TopicId(id), 0)
         });
         topic.1 = partitions;
         topic.0
