@@ -66,6 +66,7 @@ impl ConsumerGroup {
         };
         let found = resolved.as_ref().map_or(0, |names: &Vec<Str>| names.len() * size_of::<Str>());
         let before = before.cloned();
+        let fitted = before.as_ref().and_then(|before| self.subscribed.fitted(&before.regex));
         if let Some(said) = &said {
             self.subscribed.exchange(before.as_ref(), Some(said));
             if let Some(names) = resolved {
@@ -76,6 +77,9 @@ impl ConsumerGroup {
         let refused = self.has_room_for(cx, &id, known.as_ref(), more, found);
         if let (Err(error), true) = (refused, subscription_changed) {
             self.subscribed.exchange(said.as_ref(), before.as_ref());
+            if let (Some(before), Some(names)) = (before, fitted) {
+                self.subscribed.resolve(&before.regex, names);
+            }
             return Err(error);
         }
         // A group that was there before its topics grew beyond all bounds goes on with those that it knows.

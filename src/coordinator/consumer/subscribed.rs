@@ -96,6 +96,11 @@ impl Subscribed {
         self.regexes.len()
     }
 
+    /// The topics that an expression stood for when it was held against all last.
+    pub fn fitted(&self, regex: &str) -> Option<Vec<Str>> {
+        self.regexes.get(regex)?.topics.clone()
+    }
+
     /// The topics that an expression of a member stands for.
     pub fn resolve(&mut self, regex: &Str, fitting: Vec<Str>) {
         if let Some(expression) = self.regexes.get_mut(regex) {
