@@ -184,6 +184,11 @@ fn options(settings: &Settings, cores: usize) -> Result<Options, Refusal> {
                 offset_metadata_max_bytes: usize::try_from(kafka.offset_metadata_max_bytes).unwrap_or(0),
                 offsets_retention: millis(kafka.offsets_retention_ms),
                 offsets_retention_check_interval: millis(kafka.offsets_retention_check_interval_ms),
+                group_consumer_session_timeout_ms: kafka.group_consumer_session_timeout_ms.value,
+                group_consumer_heartbeat_interval_ms: kafka.group_consumer_heartbeat_interval_ms.value,
+                group_consumer_assignment_interval_ms: kafka.group_consumer_assignment_interval_ms.value,
+                group_consumer_max_size: usize::try_from(kafka.group_consumer_max_size).unwrap_or(usize::MAX),
+                group_consumer_assignors: kafka.group_consumer_assignors.iter().map(|name| assignor(name)).collect(),
                 ..coordinator::Options::default()
             },
             groups_bytes: (memory / 4).max(16 << 20),
@@ -205,6 +210,7 @@ fn options(settings: &Settings, cores: usize) -> Result<Options, Refusal> {
             topic_defaults: kafka.topic_defaults,
             fetch_bytes_max: kafka.fetch_max_bytes,
             fetch_sessions_max: kafka.fetch_session_slots.div_ceil(cores),
+            consumer_groups: kafka.group_protocols.consumer,
             offsets_partitions: kafka.offsets_topic_num_partitions,
             offsets_segment_bytes: kafka.offsets_topic_segment_bytes,
             answer_bytes: (memory / 4).max(16 << 20),
@@ -219,6 +225,10 @@ fn options(settings: &Settings, cores: usize) -> Result<Options, Refusal> {
             std::process::exit(i32::from(Exit::Interrupted.code()));
         }),
     })
+}
+
+fn assignor(name: &str) -> coordinator::Assignor {
+    coordinator::Assignor::from_name(name).expect("the settings name those that there are")
 }
 
 /// A setting as DescribeConfigs shows it.

@@ -1,7 +1,7 @@
 //! A day's work from the command line, against a broker process.
 
-#[path = "support/process.rs"]
-mod process;
+#[path = "support/mod.rs"]
+mod support;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -10,8 +10,11 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use coretide::client::{Client, GroupOffset, Options};
-use process::Process;
+use coretide::protocol::ApiKey;
+use coretide::protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use serde_json::Value;
+use support::node::Wire;
+use support::process::Process;
 
 /// The command line of one broker.
 struct Shell(SocketAddr);
@@ -144,6 +147,55 @@ fn records_are_sent_and_read_and_groups_are_moved() {
     assert_eq!(shell.json("group list"), serde_json::json!([]));
     let (code, words) = shell.refusal("group describe readers");
     assert!(code == 2 && words.contains("no group"), "{code} {words}");
+}
+
+#[test]
+fn groups_of_the_consumer_protocol_are_shown_and_moved() {
+    let (_process, shell) = broker("cli-consumers");
+    shell.text("topic create events -p 2");
+    assert!(shell.run("produce events", "a\nb\nc\n").status.success());
+    // Looking for its coordinator makes the topic of the groups.
+    shell.refusal("group describe team");
+    let mut wire = Wire::connect(shell.0);
+    let mut beat = |member_epoch| {
+        let request = ConsumerGroupHeartbeatRequest {
+            group_id: "team".into(),
+            member_id: "one".into(),
+            member_epoch,
+            rebalance_timeout_ms: 60_000,
+            subscribed_topic_names: Some(vec!["events".into()]),
+            topic_partitions: Some(Vec::new()),
+            ..Default::default()
+        };
+        let answer: ConsumerGroupHeartbeatResponse = wire.call(ApiKey::ConsumerGroupHeartbeat, 1, &request);
+        assert_eq!(answer.error_code, 0);
+        answer.member_epoch
+    };
+    let epoch = beat(0);
+    let listed = shell.json("group list")[0].clone();
+    assert_eq!((listed["group"].as_str(), listed["type"].as_str()), (Some("team"), Some("consumer")));
+    let described = shell.json("group describe team");
+    assert_eq!((described["type"].as_str(), described["protocol"].as_str()), (Some("consumer"), Some("uniform")));
+    assert_eq!(
+        (described["epoch"].as_i64(), described["assignment_epoch"].as_i64()),
+        (Some(epoch.into()), Some(epoch.into()))
+    );
+    let member = &described["members"][0];
+    assert_eq!((member["member"].as_str(), member["epoch"].as_i64()), (Some("one"), Some(epoch.into())));
+    assert_eq!(member["target"], serde_json::json!([["events", 0], ["events", 1]]));
+    let text = shell.text("group describe team");
+    assert!(text.contains("type consumer") && text.contains("target"), "{text}");
+    let (code, words) = shell.refusal("group reset team --topic events --to-end --execute");
+    assert!(code == 31 && words.contains("1 members"), "{code} {words}");
+    assert_eq!(shell.refusal("group delete team").0, 31);
+
+    beat(-1);
+    shell.text("group reset team --topic events --to-end --execute");
+    let described = shell.json("group describe team");
+    assert_eq!((described["state"].as_str(), described["type"].as_str()), (Some("Empty"), Some("consumer")));
+    assert_eq!((described["offsets"][0]["lag"].as_i64(), described["offsets"][1]["lag"].as_i64()), (Some(0), Some(0)));
+    shell.text("group delete team");
+    assert_eq!(shell.json("group list"), serde_json::json!([]));
 }
 
 #[test]

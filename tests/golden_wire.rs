@@ -90,7 +90,8 @@ fn every_message_of_every_version_has_kafkas_bytes() {
             AlterReplicaLogDirsResponse DescribeProducersRequest DescribeProducersResponse UnregisterBrokerRequest
             UnregisterBrokerResponse ElectLeadersRequest ElectLeadersResponse AlterPartitionReassignmentsRequest
             AlterPartitionReassignmentsResponse ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse
-            DescribeQuorumRequest DescribeQuorumResponse
+            DescribeQuorumRequest DescribeQuorumResponse ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse
+            ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse
             ConsumerProtocolSubscription ConsumerProtocolAssignment
         };
         let length = (header.len() + body.len()) as u32;

@@ -2,6 +2,8 @@
 
 #[path = "support/kafka.rs"]
 mod kafka;
+#[path = "support/node.rs"]
+mod node;
 #[path = "support/process.rs"]
 mod process;
 #[path = "support/scrape.rs"]
@@ -13,7 +15,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use coretide::protocol::ApiKey;
+use coretide::protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use kafka::{Batch, Client};
+use node::Wire;
 use process::{Process, until};
 use scrape::{Page, get};
 
@@ -80,6 +85,36 @@ fn numbers_move_with_what_clients_do() {
         assert!(described.contains(&format!("`{family}`")), "tuning/metrics.md does not describe {family}");
     }
     assert!(page.sum("coretide_journal_capacity_bytes") >= page.sum("coretide_journal_used_bytes"));
+    process.stop();
+}
+
+#[test]
+fn groups_of_both_protocols_are_counted() {
+    let mut process = broker("metrics-groups", "2");
+    let (address, admin) = (process.address(), process.admin());
+    let mut wire = Wire::connect(address);
+    wire.create("events", 2, &[]);
+    run(address, "group reset classic --topic events --to-start --execute");
+    let mut join = |member: &str| {
+        let request = ConsumerGroupHeartbeatRequest {
+            group_id: "team".into(),
+            member_id: member.into(),
+            rebalance_timeout_ms: 60_000,
+            subscribed_topic_names: Some(vec!["events".into()]),
+            topic_partitions: Some(Vec::new()),
+            ..Default::default()
+        };
+        let answer: ConsumerGroupHeartbeatResponse = wire.call(ApiKey::ConsumerGroupHeartbeat, 1, &request);
+        assert_eq!(answer.error_code, 0);
+    };
+    let groups = |page: &Page, state: &str| page.value(&format!("coretide_groups{{state=\"{state}\"}}"));
+    join("one");
+    let page = Page::scrape(admin);
+    assert_eq!((groups(&page, "Empty"), groups(&page, "Stable")), (1.0, 1.0));
+    join("other");
+    let page = Page::scrape(admin);
+    assert_eq!(groups(&page, "Assigning") + groups(&page, "Reconciling"), 1.0, "the first one has it all still");
+    assert_eq!((groups(&page, "Stable"), page.value("coretide_group_members")), (0.0, 2.0));
     process.stop();
 }
 

@@ -285,7 +285,7 @@ async fn life_of_a_log(io: &Io, root: &Path, seed: u64) -> (usize, usize, usize)
             }
             13 => {
                 let seq = random.below(core.0.next.get() as usize + 1) as u64;
-                core.log(|log| log.evict_through(seq));
+                core.log(|log| log.evict_through(seq, true));
             }
             14..=16 if model.end > core.0.start.get() => {
                 let start = core.0.start.get();
@@ -435,7 +435,7 @@ async fn two_segments(io: &Io, root: &Path) -> (Core, Drive, Model) {
     }
     drive.drain_all(&core, &[LOG]).await.expect("a drain");
     drive.flush(&core, &[LOG]).await.expect("a flush");
-    core.log(|log| log.evict_through(u64::MAX));
+    core.log(|log| log.evict_through(u64::MAX, true));
     assert_eq!(core.log(|log| log.segments().count()), 2);
     (core, drive, model)
 }
@@ -594,7 +594,7 @@ fn a_last_page_that_cannot_be_read_ends_its_segment_only() {
         }
         drive.drain_all(&core, &[LOG]).await.expect("a drain");
         drive.flush(&core, &[LOG]).await.expect("a flush");
-        core.log(|log| log.evict_through(u64::MAX));
+        core.log(|log| log.evict_through(u64::MAX, true));
         assert_eq!(core.log(|log| log.active().expect("a segment").base), Offset(before));
         compare(&drive, &core, &model, before, 10_000, model.end).await;
         compare(&drive, &core, &model, 0, 10_000, active.base.0).await;

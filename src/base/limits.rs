@@ -138,8 +138,8 @@ pub const PRODUCER_STATE_BYTES_MAX: usize = 16 << 20;
 pub const DRAIN_BUFFER_BYTES: usize = 512 << 10;
 /// Drain buffers of a core, which also bounds its segment writes in flight.
 pub const DRAIN_BUFFERS: usize = 2;
-/// Bytes after which a log is drained although the journal has room.
-pub const DRAIN_AHEAD_BYTES: u64 = 2 << 20;
+/// Bytes after which a log is drained although the journal has room. Short writes of segments hold up those of the journal less.
+pub const DRAIN_AHEAD_BYTES: u64 = 512 << 10;
 /// Bytes of disk that a core keeps free of batches, beside what it has taken in and not drained: for checkpoints, last pages and the like.
 pub const DISK_RESERVE_BYTES: u64 = 32 << 20;
 /// Bytes of disk that it keeps for each log: the last pages of a segment's files, and its directory.
@@ -198,6 +198,14 @@ pub const GROUP_PENDING_MEMBERS_MAX: usize = GROUP_MEMBERS_MAX;
 pub const MEMBER_PROTOCOLS_MAX: usize = 64;
 /// Bytes of all that one member says about itself when it joins: names, protocols and their metadata.
 pub const MEMBER_BYTES_MAX: usize = 1 << 20;
+/// Bytes of an expression for topics that a member may subscribe to.
+pub const GROUP_REGEX_BYTES_MAX: usize = 4 << 10;
+/// Bytes that such an expression takes up at most when it is compiled.
+pub const GROUP_REGEX_PROGRAM_BYTES_MAX: usize = 64 << 10;
+/// Members of a group times the topics that they subscribe to together. Partitions are dealt in one go, and a core does nothing else meanwhile.
+pub const GROUP_LISTED_TOPICS_MAX: usize = 1_000_000;
+/// Different expressions for topics that the members of one group may have.
+pub const GROUP_REGEXES_MAX: usize = 100;
 /// Partitions for which one group may have committed an offset: as many as a node may have.
 pub const OFFSETS_PER_GROUP_MAX: usize = PARTITIONS_MAX;
 /// Bytes of members and offsets that the coordinator of one partition of `__consumer_offsets` holds, by default.

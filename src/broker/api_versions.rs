@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 
-use super::catalogue::{APIS, FEATURES};
+use super::catalogue::{APIS, FEATURES, Holds};
 use super::context::{RequestContext, Stage};
 use super::throttle::throttle_ms;
 use super::{Broker, catalogue};
+use crate::cluster::Image;
 use crate::protocol::messages::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
@@ -48,15 +49,7 @@ pub fn handle(
             })
             .collect(),
         finalized_features_epoch: i64::try_from(image.version().index).unwrap_or(i64::MAX),
-        finalized_features: image
-            .features()
-            .filter(|(name, _)| FEATURES.iter().any(|feature| feature.name == *name))
-            .map(|(name, level)| FinalizedFeatureKey {
-                name: name.into(),
-                max_version_level: level,
-                min_version_level: level,
-            })
-            .collect(),
+        finalized_features: finalized(&image),
         zk_migration_ready: false,
     };
     Ok((context.version, response))
@@ -64,6 +57,21 @@ pub fn handle(
 
 fn range(api: &catalogue::Api) -> ApiVersion {
     ApiVersion { api_key: api.key.key(), min_version: *api.advertised.start(), max_version: *api.advertised.end() }
+}
+
+/// The features that hold, each at its level.
+fn finalized(image: &Image) -> Vec<FinalizedFeatureKey> {
+    let level = |feature: &catalogue::Feature| match feature.holds {
+        Holds::ByMetadata => image.features().find(|(name, _)| *name == feature.name).map(|(_, level)| level),
+        Holds::With(api) => catalogue::find(api).map(|_| feature.levels.1),
+    };
+    let held = FEATURES.iter().filter_map(|feature| Some((feature.name, level(feature)?)));
+    held.map(|(name, level)| FinalizedFeatureKey {
+        name: name.into(),
+        max_version_level: level,
+        min_version_level: level,
+    })
+    .collect()
 }
 
 /// Letters, digits, dots and dashes, with a letter or digit at either end.

@@ -13,12 +13,13 @@ use super::authorize::{Needs, Operation};
 use super::context::RequestContext;
 use super::dispatch::{Handled, answered, answered_as, answered_charged, answered_holding, answered_parked};
 use super::{
-    Broker, alter_configs, alter_partition_reassignments, alter_replica_log_dirs, api_versions, create_partitions,
-    create_topics, delete_groups, delete_records, delete_topics, describe_cluster, describe_configs, describe_groups,
-    describe_log_dirs, describe_producers, describe_quorum, describe_topic_partitions, elect_leaders, fetch,
-    find_coordinator, heartbeat, incremental_alter_configs, init_producer_id, join_group, leave_group,
-    list_config_resources, list_groups, list_offsets, list_partition_reassignments, metadata, offset_commit,
-    offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
+    Broker, alter_configs, alter_partition_reassignments, alter_replica_log_dirs, api_versions,
+    consumer_group_describe, consumer_group_heartbeat, create_partitions, create_topics, delete_groups, delete_records,
+    delete_topics, describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_producers,
+    describe_quorum, describe_topic_partitions, elect_leaders, fetch, find_coordinator, heartbeat,
+    incremental_alter_configs, init_producer_id, join_group, leave_group, list_config_resources, list_groups,
+    list_offsets, list_partition_reassignments, metadata, offset_commit, offset_delete, offset_fetch,
+    offset_for_leader_epoch, produce, sync_group,
 };
 use crate::base::limits::REQUEST_BYTES_MAX_SMALL;
 use crate::cluster::{METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_LEVEL_MIN};
@@ -59,6 +60,17 @@ pub struct Feature {
     pub name: &'static str,
     /// The levels supported, both included.
     pub levels: (i16, i16),
+    /// Who says which level holds.
+    pub holds: Holds,
+}
+
+/// Who says which level of a feature holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Holds {
+    /// The metadata.
+    ByMetadata,
+    /// The last level does, where this API is served: nothing about the feature is kept, so nothing has to be decided before.
+    With(ApiKey),
 }
 
 /// Bytes of a frame that carries no records at most.
@@ -336,6 +348,26 @@ pub static APIS: &[Api] = &[
         handler: |broker, context, body| Box::pin(answered_holding(broker, context, body, describe_producers::handle)),
     },
     Api {
+        key: ApiKey::ConsumerGroupHeartbeat,
+        advertised: 0..=1,
+        served: 0..=1,
+        frame: FrameLimit::Small,
+        needs: Needs::EachGroup(Operation::Read),
+        handler: |broker, context, body| {
+            Box::pin(answered_holding(broker, context, body, consumer_group_heartbeat::handle))
+        },
+    },
+    Api {
+        key: ApiKey::ConsumerGroupDescribe,
+        advertised: 0..=1,
+        served: 0..=1,
+        frame: FrameLimit::Small,
+        needs: Needs::EachGroup(Operation::Describe),
+        handler: |broker, context, body| {
+            Box::pin(answered_charged(broker, context, body, consumer_group_describe::handle))
+        },
+    },
+    Api {
         key: ApiKey::ListConfigResources,
         advertised: 0..=1,
         served: 0..=1,
@@ -355,9 +387,18 @@ pub static APIS: &[Api] = &[
     },
 ];
 
-/// The features supported. What the APIs above cannot keep is not promised: transactions, groups and shares bring their own.
-pub const FEATURES: &[Feature] =
-    &[Feature { name: METADATA_VERSION, levels: (METADATA_VERSION_LEVEL_MIN, METADATA_VERSION_LEVEL) }];
+/// The features supported. What the APIs above cannot keep is not promised: transactions and shares bring their own.
+pub const FEATURES: &[Feature] = &[
+    Feature {
+        name: METADATA_VERSION,
+        levels: (METADATA_VERSION_LEVEL_MIN, METADATA_VERSION_LEVEL),
+        holds: Holds::ByMetadata,
+    },
+    Feature { name: GROUP_VERSION, levels: (1, 1), holds: Holds::With(ApiKey::ConsumerGroupHeartbeat) },
+];
+
+/// Level 1: groups of the consumer protocol (KIP-848).
+pub const GROUP_VERSION: &str = "group.version";
 
 /// The row of an API, if it is served.
 pub fn find(key: ApiKey) -> Option<&'static Api> {
@@ -393,6 +434,15 @@ mod tests {
             assert!(api.served.end() >= api.advertised.end(), "{}", api.key);
             if api.key != ApiKey::ApiVersions {
                 assert!(api.served.start() >= api.advertised.start() && api.served.end() <= api.advertised.end());
+            }
+        }
+    }
+
+    #[test]
+    fn features_hold_by_what_is_served() {
+        for feature in FEATURES {
+            if let Holds::With(api) = feature.holds {
+                assert!(find(api).is_some(), "{} without {api}", feature.name);
             }
         }
     }

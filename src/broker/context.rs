@@ -1,7 +1,7 @@
 //! Who asks, and what is known of the request: handed to every handler.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +72,22 @@ impl RequestContext {
     pub fn is_large(&self) -> bool {
         self.request_bytes > REQUEST_BYTES_LARGE
     }
+
+    /// Where the client is, as groups show it.
+    pub fn client_host(&self) -> Str {
+        printed(self.peer.ip())
+    }
+}
+
+/// An address as Java prints one without a name: IPv6 without the short form.
+fn printed(address: IpAddr) -> Str {
+    match address.to_canonical() {
+        IpAddr::V4(address) => format!("/{address}").into(),
+        IpAddr::V6(address) => {
+            let groups: Vec<String> = address.segments().iter().map(|group| format!("{group:x}")).collect();
+            format!("/{}", groups.join(":")).into()
+        }
+    }
 }
 
 /// A stage on a request's way.
@@ -133,5 +149,17 @@ mod tests {
         assert_eq!((stamps.at(Stage::Read), stamps.at(Stage::Durable), stamps.total()), (Some(Mono(5)), None, None));
         stamps.mark(Stage::Responded, Mono(9));
         assert_eq!(stamps.total(), Some(Duration::from_nanos(4)));
+    }
+
+    #[test]
+    fn hosts_are_printed_as_java_does() {
+        for (address, expected) in [
+            ("127.0.0.1", "/127.0.0.1"),
+            ("::1", "/0:0:0:0:0:0:0:1"),
+            ("::ffff:10.0.0.1", "/10.0.0.1"),
+            ("fe80::a:b0", "/fe80:0:0:0:0:0:a:b0"),
+        ] {
+            assert_eq!(printed(address.parse().unwrap()), *expected);
+        }
     }
 }

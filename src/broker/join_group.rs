@@ -1,7 +1,5 @@
 //! JoinGroup (key 11): a member of a classic group, or one that wants to be. Waits for the others.
 
-use std::net::IpAddr;
-
 use super::Broker;
 use super::authorize::{Operation, Resource, allowed};
 use super::context::RequestContext;
@@ -58,9 +56,6 @@ async fn joined(broker: &Broker, context: &RequestContext, request: JoinGroupReq
 }
 
 fn command(broker: &Broker, context: &RequestContext, request: JoinGroupRequest) -> coordinator::Command {
-    let mut member_uuid = [0; 16];
-    member_uuid[..8].copy_from_slice(&broker.shard().io().random_u64().to_be_bytes());
-    member_uuid[8..].copy_from_slice(&broker.shard().io().random_u64().to_be_bytes());
     let rebalance_timeout_ms = match context.version {
         0 => request.session_timeout_ms,
         _ => request.rebalance_timeout_ms,
@@ -71,30 +66,19 @@ fn command(broker: &Broker, context: &RequestContext, request: JoinGroupRequest)
         member_id: request.member_id,
         group_instance_id: request.group_instance_id,
         client_id: context.client_id.clone().unwrap_or_default(),
-        client_host: client_host(context.peer.ip()),
+        client_host: context.client_host(),
         session_timeout_ms: request.session_timeout_ms,
         rebalance_timeout_ms,
         protocol_type: request.protocol_type,
         protocols: protocols.map(|one| Protocol { name: one.name, metadata: one.metadata }).collect(),
         require_known_member_id: context.version >= KNOWN_MEMBER_FROM,
         can_skip_assignment: context.version >= SKIP_ASSIGNMENT_FROM,
-        member_uuid,
+        member_uuid: broker.random_uuid(),
     })
 }
 
 fn refused(code: ErrorCode, member_id: Str) -> JoinGroupResponse {
     JoinGroupResponse { error_code: code.code(), protocol_name: Some(Str::default()), member_id, ..Default::default() }
-}
-
-/// An address as Java prints one without a name: IPv6 without the short form.
-fn client_host(address: IpAddr) -> Str {
-    match address.to_canonical() {
-        IpAddr::V4(address) => format!("/{address}").into(),
-        IpAddr::V6(address) => {
-            let groups: Vec<String> = address.segments().iter().map(|group| format!("{group:x}")).collect();
-            format!("/{}", groups.join(":")).into()
-        }
-    }
 }
 
 /// From here on a dynamic member must come back with the id that it was given (KIP-394).
@@ -103,20 +87,3 @@ const KNOWN_MEMBER_FROM: i16 = 4;
 const NO_NAME_FROM: i16 = 7;
 /// From here on a leader may be told not to assign (KIP-814).
 const SKIP_ASSIGNMENT_FROM: i16 = 9;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_are_printed_as_java_does() {
-        for (address, printed) in [
-            ("127.0.0.1", "/127.0.0.1"),
-            ("::1", "/0:0:0:0:0:0:0:1"),
-            ("::ffff:10.0.0.1", "/10.0.0.1"),
-            ("fe80::a:b0", "/fe80:0:0:0:0:0:a:b0"),
-        ] {
-            assert_eq!(client_host(address.parse().unwrap()), *printed);
-        }
-    }
-}

@@ -19,6 +19,8 @@ mod alter_configs; // key 33
 mod alter_partition_reassignments; // key 45
 mod alter_replica_log_dirs; // key 34
 mod api_versions; // key 18
+mod consumer_group_describe; // key 69
+mod consumer_group_heartbeat; // key 68
 mod create_partitions; // key 37
 mod create_topics; // key 19
 mod delete_groups; // key 42
@@ -88,6 +90,8 @@ pub struct Options {
     pub fetch_bytes_max: i32,
     /// Fetch sessions that one core keeps at most (its share of `max.incremental.fetch.session.cache.slots`).
     pub fetch_sessions_max: usize,
+    /// Whether groups of the consumer protocol are served (`group.coordinator.rebalance.protocols`).
+    pub consumer_groups: bool,
     /// Partitions of `__consumer_offsets` when it is made (`offsets.topic.num.partitions`).
     pub offsets_partitions: i32,
     /// Bytes of its segments (`offsets.topic.segment.bytes`).
@@ -107,6 +111,7 @@ impl Default for Options {
             settings: Vec::new(),
             fetch_bytes_max: 55 << 20,
             fetch_sessions_max: FETCH_SESSIONS_PER_CORE_MAX,
+            consumer_groups: true,
             offsets_partitions: 50,
             offsets_segment_bytes: 100 << 20,
             answer_bytes: 128 << 20,
@@ -178,6 +183,15 @@ impl Broker {
         let held = self.answer_memory.take(bytes, ANSWER_BYTES_MIN).await;
         held.set(bytes);
         Some(held)
+    }
+
+    /// 16 bytes of chance.
+    fn random_uuid(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        for half in bytes.chunks_exact_mut(8) {
+            half.copy_from_slice(&self.shard.io().random_u64().to_be_bytes());
+        }
+        bytes
     }
 
     fn listener(&self, number: usize) -> Arc<str> {

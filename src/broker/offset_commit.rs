@@ -34,6 +34,7 @@ pub async fn handle(broker: &Broker, context: &RequestContext, request: OffsetCo
             member_id: request.member_id,
             group_instance_id: request.group_instance_id,
             generation_id: request.generation_id_or_member_epoch,
+            knows_epochs: context.version >= CONSUMER_GROUPS_FROM,
             retention_time_ms: request.retention_time_ms,
             topics: commits,
         });
@@ -92,7 +93,7 @@ fn refused(asked: OffsetCommitRequestTopic, code: ErrorCode) -> OffsetCommitResp
 /// Gives each partition that waits the answer to it. They come in the order in which they were asked.
 fn fill_in(version: i16, topics: &mut [OffsetCommitResponseTopic], reply: Reply) {
     let code = |error| match error {
-        GroupError::GroupIdNotFound if version < GROUP_ID_NOT_FOUND_FROM => ErrorCode::IllegalGeneration,
+        GroupError::GroupIdNotFound if version < CONSUMER_GROUPS_FROM => ErrorCode::IllegalGeneration,
         error => errors::group(error),
     };
     let waiting = topics.iter_mut().flat_map(|topic| &mut topic.partitions).filter(|one| one.error_code == WAITS);
@@ -122,5 +123,5 @@ pub(super) fn answer_in_order<'a>(
 pub(super) const WAITS: i16 = i16::MIN;
 /// The first version that speaks of topics by id.
 const BY_ID_FROM: i16 = 10;
-/// The first version that may be told that there is no such group.
-const GROUP_ID_NOT_FOUND_FROM: i16 = 9;
+/// The first version that knows consumer groups: it may be told that there is no such group, or that an epoch is stale.
+const CONSUMER_GROUPS_FROM: i16 = 9;

@@ -9,8 +9,9 @@ use crate::base::{PartitionIndex, Set, TopicId};
 use crate::cluster::Image;
 use crate::coordinator::{self, Command, FetchTopic, FetchedPartition, FetchedTopic, Reply};
 use crate::protocol::messages::offset_fetch::{
-    OffsetFetchRequest, OffsetFetchRequestTopics, OffsetFetchResponse, OffsetFetchResponseGroup,
-    OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
+    OffsetFetchResponseTopics,
 };
 use crate::protocol::{ErrorCode, Str};
 
@@ -19,7 +20,8 @@ pub async fn handle(broker: &Broker, context: &RequestContext, request: OffsetFe
     let throttle_time_ms = throttle_ms(context, context.request_bytes);
     if context.version < SEVERAL_FROM {
         let topics = request.topics.map(|topics| topics.into_iter().map(as_of_several).collect::<Vec<_>>());
-        let group = one(broker, context, request.group_id, topics, request.require_stable).await;
+        let group = OffsetFetchRequestGroup { group_id: request.group_id, topics, ..Default::default() };
+        let group = one(broker, context, group, request.require_stable).await;
         let (topics, error_code) = as_of_one(context.version, group);
         return OffsetFetchResponse { throttle_time_ms, topics, error_code, ..Default::default() };
     }
@@ -31,7 +33,7 @@ pub async fn handle(broker: &Broker, context: &RequestContext, request: OffsetFe
             groups.push(refused(group.group_id, ErrorCode::InvalidRequest, None).answer);
             continue;
         }
-        let Asked { answer, .. } = one(broker, context, group.group_id, group.topics, request.require_stable).await;
+        let Asked { answer, .. } = one(broker, context, group, request.require_stable).await;
         groups.push(answer);
     }
     OffsetFetchResponse { throttle_time_ms, groups, ..Default::default() }
@@ -47,10 +49,10 @@ struct Asked {
 async fn one(
     broker: &Broker,
     context: &RequestContext,
-    group: Str,
-    topics: Option<Vec<OffsetFetchRequestTopics>>,
+    request: OffsetFetchRequestGroup,
     require_stable: bool,
 ) -> Asked {
+    let OffsetFetchRequestGroup { group_id: group, member_id, member_epoch, topics } = request;
     if !allowed(context, Operation::Describe, Resource::Group(&group)) {
         return refused(group, ErrorCode::GroupAuthorizationFailed, topics);
     }
@@ -76,7 +78,8 @@ async fn one(
         let answer = OffsetFetchResponseGroup { group_id: group, topics, error_code: ErrorCode::None.code() };
         return Asked { answer, topics: Vec::new() };
     }
-    let fetch = coordinator::OffsetFetch { group: group.clone(), topics: wanted, require_stable };
+    let fetch =
+        coordinator::OffsetFetch { group: group.clone(), member_id, member_epoch, topics: wanted, require_stable };
     let fetched = match broker.shard().group_command(&group, Command::OffsetFetch(fetch)).await {
         Reply::OffsetFetch(Ok(fetched)) => fetched,
         Reply::OffsetFetch(Err(error)) => return refused(group, errors::group(error), topics),

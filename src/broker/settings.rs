@@ -93,7 +93,7 @@ pub fn kafka_type(values: Option<Values>) -> i8 {
     const LIST: i8 = 7;
     match values {
         Some(Values::Bool | Values::Only(Look::Bool, _)) => BOOLEAN,
-        Some(Values::Word(_)) | None => STRING,
+        Some(Values::Word(_) | Values::Only(Look::Word, _)) | None => STRING,
         Some(Values::Int(..) | Values::IntOrNone(_) | Values::IntOrDefault(..) | Values::Only(Look::Int, _)) => INT,
         Some(Values::Long(..) | Values::LongOrNone(_) | Values::Only(Look::Long, _)) => LONG,
         Some(Values::Only(Look::Double, _)) => DOUBLE,

@@ -53,6 +53,7 @@ calls! {
     FindCoordinatorRequest => FindCoordinatorResponse, FindCoordinator, 4..=6;
     ListGroupsRequest => ListGroupsResponse, ListGroups, 4..=5;
     DescribeGroupsRequest => DescribeGroupsResponse, DescribeGroups, 5..=6;
+    ConsumerGroupDescribeRequest => ConsumerGroupDescribeResponse, ConsumerGroupDescribe, 0..=1;
     DeleteGroupsRequest => DeleteGroupsResponse, DeleteGroups, 1..=2;
     OffsetFetchRequest => OffsetFetchResponse, OffsetFetch, 8..=9;
     OffsetCommitRequest => OffsetCommitResponse, OffsetCommit, 6..=9;

@@ -1,14 +1,14 @@
 //! Consumer groups and the offsets that they committed.
 
 use super::{Client, ClientError, Result, check};
-use crate::protocol::Message;
-use crate::protocol::Reader;
+use crate::protocol::messages::consumer_group_describe;
 use crate::protocol::messages::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use crate::protocol::messages::offset_fetch::OffsetFetchRequestGroup;
 use crate::protocol::messages::{
-    ConsumerProtocolAssignment, DeleteGroupsRequest, DescribeGroupsRequest, ListGroupsRequest, OffsetCommitRequest,
-    OffsetFetchRequest,
+    ConsumerGroupDescribeRequest, ConsumerProtocolAssignment, DeleteGroupsRequest, DescribeGroupsRequest,
+    ListGroupsRequest, OffsetCommitRequest, OffsetFetchRequest,
 };
+use crate::protocol::{ErrorCode, Message, Reader};
 
 /// A group as it is listed.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -34,6 +34,10 @@ pub struct GroupView {
     pub protocol_type: String,
     /// The assignment strategy.
     pub protocol: String,
+    /// `classic` or `consumer`.
+    pub kind: &'static str,
+    /// The group's epoch and that of its assignment, where there are epochs.
+    pub epochs: Option<(i32, i32)>,
     /// Who is in it.
     pub members: Vec<GroupMember>,
 }
@@ -49,8 +53,12 @@ pub struct GroupMember {
     pub client_id: String,
     /// Where it is.
     pub host: String,
+    /// Its epoch, where there are epochs.
+    pub epoch: Option<i32>,
     /// What it was given, if it is a consumer.
     pub partitions: Vec<(String, i32)>,
+    /// What it is to have in the end, where that is said.
+    pub target: Vec<(String, i32)>,
 }
 
 /// A committed offset.
@@ -82,11 +90,52 @@ impl Client {
         Ok(groups)
     }
 
-    /// One group, if there is one.
+    /// One group, if there is one, of whichever protocol.
     pub fn describe_group(&mut self, group: &str) -> Result<Option<GroupView>> {
         let coordinator = self.coordinator(group)?;
+        match self.describe_consumer_group(&coordinator, group)? {
+            Some(found) => Ok(Some(found)),
+            None => self.describe_classic_group(&coordinator, group),
+        }
+    }
+
+    /// Absent for a group of another protocol, and from brokers that do not know this one.
+    fn describe_consumer_group(&mut self, coordinator: &str, group: &str) -> Result<Option<GroupView>> {
+        let request = ConsumerGroupDescribeRequest { group_ids: vec![group.into()], ..Default::default() };
+        let answer = match self.ask_at(coordinator, &request) {
+            Err(ClientError::NotServed { .. }) => return Ok(None),
+            answer => answer?,
+        };
+        let Some(found) = answer.groups.first() else { return Ok(None) };
+        // An empty name is that of a group that old clients made.
+        let no_such = [ErrorCode::GroupIdNotFound, ErrorCode::UnsupportedVersion, ErrorCode::InvalidGroupId];
+        if no_such.iter().any(|code| code.code() == found.error_code) {
+            return Ok(None);
+        }
+        check(found.error_code, found.error_message.as_deref(), || format!("group {group:?}"))?;
+        let members = found.members.iter().map(|member| GroupMember {
+            id: member.member_id.to_string(),
+            instance: member.instance_id.as_deref().map(str::to_owned),
+            client_id: member.client_id.to_string(),
+            host: member.client_host.to_string(),
+            epoch: Some(member.member_epoch),
+            partitions: partitions(&member.assignment),
+            target: partitions(&member.target_assignment),
+        });
+        Ok(Some(GroupView {
+            group: found.group_id.to_string(),
+            state: found.group_state.to_string(),
+            protocol_type: "consumer".into(),
+            protocol: found.assignor_name.to_string(),
+            kind: "consumer",
+            epochs: Some((found.group_epoch, found.assignment_epoch)),
+            members: members.collect(),
+        }))
+    }
+
+    fn describe_classic_group(&mut self, coordinator: &str, group: &str) -> Result<Option<GroupView>> {
         let request = DescribeGroupsRequest { groups: vec![group.into()], ..Default::default() };
-        let answer = self.ask_at(&coordinator, &request)?;
+        let answer = self.ask_at(coordinator, &request)?;
         let found = answer.groups.first();
         let found = found.ok_or_else(|| ClientError::Usage(format!("no answer for group {group:?}")))?;
         // Old versions say it with the state, new ones with GROUP_ID_NOT_FOUND.
@@ -99,13 +148,17 @@ impl Client {
             instance: member.group_instance_id.as_deref().map(str::to_owned),
             client_id: member.client_id.to_string(),
             host: member.client_host.to_string(),
+            epoch: None,
             partitions: assigned(&member.member_assignment),
+            target: Vec::new(),
         });
         Ok(Some(GroupView {
             group: found.group_id.to_string(),
             state: found.group_state.to_string(),
             protocol_type: found.protocol_type.to_string(),
             protocol: found.protocol_data.to_string(),
+            kind: "classic",
+            epochs: None,
             members: members.collect(),
         }))
     }
@@ -168,6 +221,11 @@ impl Client {
         }
         Ok(())
     }
+}
+
+fn partitions(assignment: &consumer_group_describe::Assignment) -> Vec<(String, i32)> {
+    let topics = assignment.topic_partitions.iter();
+    topics.flat_map(|topic| topic.partitions.iter().map(|&number| (topic.topic_name.to_string(), number))).collect()
 }
 
 /// The partitions in a consumer's assignment. Whatever is not one of a consumer has none.

@@ -254,6 +254,7 @@ pub enum Look {
     Double,
     Int,
     Long,
+    Word,
 }
 
 impl Values {

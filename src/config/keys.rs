@@ -4,7 +4,7 @@
 
 use crate::base::limits::{FETCH_SESSIONS_PER_CORE_MAX, PARTITIONS_PER_TOPIC_MAX, REQUEST_BYTES_MAX};
 use crate::cluster::TopicSettings;
-use crate::cluster::topic_config::{self, TopicKey, TopicOverrides, Values};
+use crate::cluster::topic_config::{self, Look, TopicKey, TopicOverrides, Values};
 
 /// What the honoured keys come to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,6 +23,18 @@ pub struct KafkaSettings {
     pub producer_id_expiration_ms: i64,
     /// Milliseconds between two looks for expired records.
     pub retention_check_interval_ms: i64,
+    /// How often the assignment of a consumer group may be made anew.
+    pub group_consumer_assignment_interval_ms: Bounded,
+    /// How members of a consumer group may be assigned to, the default first: `uniform`, `range`.
+    pub group_consumer_assignors: Vec<String>,
+    /// How often members of a consumer group are to be heard of.
+    pub group_consumer_heartbeat_interval_ms: Bounded,
+    /// Members of one consumer group at most.
+    pub group_consumer_max_size: i32,
+    /// How long members of a consumer group may be silent.
+    pub group_consumer_session_timeout_ms: Bounded,
+    /// Whether groups of the consumer protocol are served.
+    pub group_protocols: GroupProtocols,
     /// Milliseconds that the first rebalance of an empty group waits.
     pub group_initial_rebalance_delay_ms: i32,
     /// The longest session timeout of a member, in milliseconds.
@@ -51,6 +63,55 @@ pub struct KafkaSettings {
     pub rack: Option<String>,
     /// What holds for topics that do not say otherwise.
     pub topic_defaults: TopicSettings,
+}
+
+/// Milliseconds, and the bounds that the operator sets for them.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Bounded {
+    /// What holds.
+    pub value: i32,
+    /// The least.
+    pub min: i32,
+    /// The most.
+    pub max: i32,
+}
+
+/// The protocols of groups that are served.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct GroupProtocols {
+    /// JoinGroup and its like.
+    pub classic: bool,
+    /// ConsumerGroupHeartbeat (KIP-848).
+    pub consumer: bool,
+}
+
+impl KafkaSettings {
+    /// Whether settings go together that are each in their range, as Kafka asks at its start. If not, a sentence.
+    pub(super) fn go_together(&self) -> Result<(), String> {
+        let (session, heartbeat) = (self.group_consumer_session_timeout_ms, self.group_consumer_heartbeat_interval_ms);
+        let bounded = [
+            (session, "session.timeout.ms"),
+            (heartbeat, "heartbeat.interval.ms"),
+            (self.group_consumer_assignment_interval_ms, "assignment.interval.ms"),
+        ];
+        for (Bounded { value, min, max }, name) in bounded {
+            if !(min..=max).contains(&value) {
+                return Err(format!(
+                    "group.consumer.{name} is {value}; it must be from group.consumer.min.{name}, which is {min}, to group.consumer.max.{name}, which is {max}."
+                ));
+            }
+        }
+        if heartbeat.value >= session.value {
+            return Err(format!(
+                "group.consumer.heartbeat.interval.ms is {}; it must be less than group.consumer.session.timeout.ms, which is {}.",
+                heartbeat.value, session.value
+            ));
+        }
+        if !self.group_protocols.classic {
+            return Err("group.coordinator.rebalance.protocols must name classic, which cannot be turned off.".into());
+        }
+        Ok(())
+    }
 }
 
 impl Default for KafkaSettings {
@@ -86,7 +147,7 @@ impl Key {
         match self.store {
             Store::Topic(key) => Some((key.name, 1)),
             Store::Coarse(name, unit) => Some((name, unit)),
-            Store::Number(_) | Store::Text(_) => None,
+            Store::Number(_) | Store::List(_) | Store::Text(_) => None,
         }
     }
 }
@@ -114,6 +175,8 @@ impl Range {
 enum Store {
     Number(fn(&mut KafkaSettings, i64)),
     Text(fn(&mut KafkaSettings, &str)),
+    /// Words of a list, in their order.
+    List(fn(&mut KafkaSettings, Vec<String>)),
     Topic(&'static TopicKey),
     /// The default of a topic configuration in milliseconds, in a coarser unit of so many.
     Coarse(&'static str, i64),
@@ -140,6 +203,12 @@ impl Default for Draft {
             fetch_session_slots: 0,
             producer_id_expiration_ms: 0,
             retention_check_interval_ms: 0,
+            group_consumer_assignment_interval_ms: Bounded::default(),
+            group_consumer_assignors: Vec::new(),
+            group_consumer_heartbeat_interval_ms: Bounded::default(),
+            group_consumer_max_size: 0,
+            group_consumer_session_timeout_ms: Bounded::default(),
+            group_protocols: GroupProtocols::default(),
             group_initial_rebalance_delay_ms: 0,
             group_max_session_timeout_ms: 0,
             group_max_size: 0,
@@ -168,6 +237,10 @@ impl Draft {
         };
         match (key.store, key.range) {
             (Store::Number(store), _) => store(&mut self.settings, number()?),
+            (Store::List(store), _) => {
+                number()?;
+                store(&mut self.settings, value.split(',').map(|word| word.trim().into()).collect());
+            }
             (Store::Topic(topic), _) => {
                 number()?;
                 self.topic.set(topic.name, Some(value)).ok()?;
@@ -258,6 +331,100 @@ const BROKER_KEYS: &[Key] = &[
         default: Some("57671680"),
         documentation: "Bytes of a fetch response at most, whatever the client asks for; the first batch is sent even if it is larger.",
         store: Store::Number(|settings, value| settings.fetch_max_bytes = value as i32),
+    },
+    Key {
+        name: "group.consumer.assignment.interval.ms",
+        range: Range::Values(Values::Int(0, i32::MAX)),
+        default: Some("1000"),
+        documentation: "Milliseconds from one assignment of a consumer group to the next one at least.",
+        store: Store::Number(|settings, value| settings.group_consumer_assignment_interval_ms.value = value as i32),
+    },
+    Key {
+        name: "group.consumer.assignors",
+        range: Range::Values(Values::List(&["uniform", "range"])),
+        default: Some("uniform,range"),
+        documentation: "How members of a consumer group may be assigned to. The first one holds for members that do not say.",
+        store: Store::List(|settings, words| settings.group_consumer_assignors = words),
+    },
+    Key {
+        name: "group.consumer.heartbeat.interval.ms",
+        range: Range::Values(Values::Int(1, i32::MAX)),
+        default: Some("5000"),
+        documentation: "Milliseconds after which a member of a consumer group is told to be heard of again.",
+        store: Store::Number(|settings, value| settings.group_consumer_heartbeat_interval_ms.value = value as i32),
+    },
+    Key {
+        name: "group.consumer.max.assignment.interval.ms",
+        range: Range::Values(Values::Int(0, i32::MAX)),
+        default: Some("15000"),
+        documentation: "The most that group.consumer.assignment.interval.ms may be.",
+        store: Store::Number(|settings, value| settings.group_consumer_assignment_interval_ms.max = value as i32),
+    },
+    Key {
+        name: "group.consumer.max.heartbeat.interval.ms",
+        range: Range::Values(Values::Int(1, i32::MAX)),
+        default: Some("15000"),
+        documentation: "The most that group.consumer.heartbeat.interval.ms may be.",
+        store: Store::Number(|settings, value| settings.group_consumer_heartbeat_interval_ms.max = value as i32),
+    },
+    Key {
+        name: "group.consumer.max.session.timeout.ms",
+        range: Range::Values(Values::Int(1, i32::MAX)),
+        default: Some("60000"),
+        documentation: "The most that group.consumer.session.timeout.ms may be.",
+        store: Store::Number(|settings, value| settings.group_consumer_session_timeout_ms.max = value as i32),
+    },
+    Key {
+        name: "group.consumer.max.size",
+        range: Range::Values(Values::Int(1, i32::MAX)),
+        default: Some("2147483647"),
+        documentation: "Members of one consumer group at most. Never more than 10000.",
+        store: Store::Number(|settings, value| settings.group_consumer_max_size = value as i32),
+    },
+    Key {
+        name: "group.consumer.migration.policy",
+        range: Range::Values(Values::Only(Look::Word, "disabled")),
+        default: Some("disabled"),
+        documentation: "Whether a group with members may change from one protocol to the other. It may not, so disabled; an empty group may.",
+        store: Store::Number(|_, _| {}),
+    },
+    Key {
+        name: "group.consumer.min.assignment.interval.ms",
+        range: Range::Values(Values::Int(0, i32::MAX)),
+        default: Some("0"),
+        documentation: "The least that group.consumer.assignment.interval.ms may be.",
+        store: Store::Number(|settings, value| settings.group_consumer_assignment_interval_ms.min = value as i32),
+    },
+    Key {
+        name: "group.consumer.min.heartbeat.interval.ms",
+        range: Range::Values(Values::Int(1, i32::MAX)),
+        default: Some("5000"),
+        documentation: "The least that group.consumer.heartbeat.interval.ms may be.",
+        store: Store::Number(|settings, value| settings.group_consumer_heartbeat_interval_ms.min = value as i32),
+    },
+    Key {
+        name: "group.consumer.min.session.timeout.ms",
+        range: Range::Values(Values::Int(1, i32::MAX)),
+        default: Some("45000"),
+        documentation: "The least that group.consumer.session.timeout.ms may be.",
+        store: Store::Number(|settings, value| settings.group_consumer_session_timeout_ms.min = value as i32),
+    },
+    Key {
+        name: "group.consumer.session.timeout.ms",
+        range: Range::Values(Values::Int(1, i32::MAX)),
+        default: Some("45000"),
+        documentation: "Milliseconds after which a silent member of a consumer group is out of it.",
+        store: Store::Number(|settings, value| settings.group_consumer_session_timeout_ms.value = value as i32),
+    },
+    Key {
+        name: "group.coordinator.rebalance.protocols",
+        range: Range::Values(Values::List(&["classic", "consumer"])),
+        default: Some("classic,consumer"),
+        documentation: "The protocols of groups that are served. Without consumer, heartbeats of consumer groups are refused.",
+        store: Store::List(|settings, words| {
+            let has = |protocol: &str| words.iter().any(|word| word == protocol);
+            settings.group_protocols = GroupProtocols { classic: has("classic"), consumer: has("consumer") };
+        }),
     },
     Key {
         name: "group.initial.rebalance.delay.ms",
@@ -451,6 +618,11 @@ mod tests {
         assert_eq!(settings.fetch_max_bytes, 55 << 20);
         assert_eq!(settings.topic_defaults, TopicSettings::default());
         assert_eq!(settings.rack, None);
+        assert_eq!(settings.group_protocols, GroupProtocols { classic: true, consumer: true });
+        assert_eq!(settings.group_consumer_assignors, ["uniform", "range"]);
+        assert_eq!(settings.group_consumer_session_timeout_ms, Bounded { value: 45_000, min: 45_000, max: 60_000 });
+        assert_eq!(settings.group_consumer_heartbeat_interval_ms, Bounded { value: 5_000, min: 5_000, max: 15_000 });
+        assert_eq!(settings.go_together(), Ok(()));
     }
 
     /// Kafka's order: milliseconds, minutes, hours; whichever was written first.
@@ -499,14 +671,25 @@ mod tests {
             ("log.retention.check.interval.ms", "0"),
             ("compression.type", "brotli"),
             ("socket.request.max.bytes", "104857601"),
+            ("group.consumer.assignors", ""),
+            ("group.consumer.assignors", "range,range"),
+            ("group.consumer.assignors", "org.example.Mine"),
+            ("group.consumer.session.timeout.ms", "0"),
+            ("group.consumer.migration.policy", "bidirectional"),
+            ("group.coordinator.rebalance.protocols", "classic,share"),
         ] {
             assert_eq!(draft.set(key(name), value), None, "{name}={value}");
         }
         draft.set(key("auto.create.topics.enable"), "FALSE").expect("in range");
         draft.set(key("log.segment.bytes"), "1048576").expect("in range");
         draft.set(key("broker.rack"), "r1").expect("in range");
+        draft.set(key("group.consumer.migration.policy"), "DISABLED").expect("in range");
+        draft.set(key("group.consumer.assignors"), "range, uniform").expect("in range");
+        draft.set(key("group.coordinator.rebalance.protocols"), "classic").expect("in range");
         let settings = draft.finish();
         assert_eq!((settings.auto_create_topics, settings.topic_defaults.segment_bytes), (false, 1 << 20));
         assert_eq!(settings.rack.as_deref(), Some("r1"));
+        assert_eq!(settings.group_consumer_assignors, ["range", "uniform"]);
+        assert_eq!(settings.group_protocols, GroupProtocols { classic: true, consumer: false });
     }
 }

@@ -467,6 +467,7 @@ impl Typing<'_> {
         if cores.is_some() && core_list.is_some() {
             return Err(ConfigError::Together("give cores or core-list, not both.".into()));
         }
+        kafka.go_together().map_err(ConfigError::Together)?;
         let journal_file = JOURNAL_FILE_BYTES as u64;
         Ok(Settings {
             node_id: NodeId(self.needed("node-id", |text| text.parse().ok().filter(|id| *id >= 0))?),
@@ -759,6 +760,24 @@ mod tests {
             assert!(fault.starts_with(&format!("{name} = {value:?} (flag): it must be ")), "{fault}");
         }
         assert!(fault(&given(&[], &["num.partitions=0"])).contains("from 1 to 10000"));
+    }
+
+    #[test]
+    fn times_of_consumer_groups_fit_their_bounds() {
+        let set = |pairs: &[&str]| load_with(&given(&[], pairs), &[], "").map(|_| ());
+        let fault = |pairs: &[&str]| set(pairs).expect_err("refused").to_string();
+        assert!(fault(&["group.consumer.session.timeout.ms=10000"]).contains("group.consumer.min.session.timeout.ms"));
+        assert!(fault(&["group.consumer.session.timeout.ms=60001"]).contains("which is 60000"));
+        assert!(fault(&["group.consumer.min.session.timeout.ms=60001"]).contains("is 45000; it must be from"));
+        assert!(fault(&["group.consumer.heartbeat.interval.ms=1000"]).contains("which is 5000"));
+        assert!(fault(&["group.consumer.max.heartbeat.interval.ms=4999"]).contains("which is 4999"));
+        assert!(fault(&["group.consumer.assignment.interval.ms=15001"]).contains("which is 15000"));
+        let long = ["group.consumer.max.heartbeat.interval.ms=50000", "group.consumer.heartbeat.interval.ms=45000"];
+        assert!(fault(&long).contains("must be less than group.consumer.session.timeout.ms"));
+        assert!(fault(&["group.coordinator.rebalance.protocols=consumer"]).contains("must name classic"));
+        assert!(fault(&["group.consumer.migration.policy=upgrade"]).contains("the only value honoured"));
+        let short = ["group.consumer.min.session.timeout.ms=100", "group.consumer.session.timeout.ms=6000"];
+        assert_eq!(set(&short), Ok(()));
     }
 
     #[test]

@@ -168,7 +168,7 @@ fn groups(text: &mut Text, cores: &PerCore, lags: &Lags) {
     cores.all().for_each(|(_, snapshot)| census.merge(&snapshot.shard.groups.counts));
     let states =
         crate::shard::GROUP_STATES.iter().zip(census.groups).map(|(state, count)| ([("state", *state)], count));
-    text.family(Gauge, "coretide_groups", "Consumer groups by state.", states);
+    text.family(Gauge, "coretide_groups", "Groups of both protocols by state.", states);
     text.one(Gauge, "coretide_group_members", "Members of all groups.", census.members);
     text.one(Gauge, "coretide_group_offsets", "Offsets that groups have committed.", census.offsets);
     let help = "Partitions of __consumer_offsets that are not loaded; their groups are not counted.";

@@ -2,6 +2,7 @@
 
 use super::census::STATES;
 use super::command::ListGroups;
+use super::consumer::{CONSUMER_TYPE, ConsumerGroup};
 use super::error::GroupError;
 use super::group::{DEAD, Group, State};
 use super::handle::Coordinator;
@@ -33,21 +34,17 @@ impl Coordinator {
     }
 
     pub(super) fn list_groups(&self, filter: &ListGroups) -> Vec<ListedGroup> {
-        let types_fit = filter.types.is_empty() || filter.types.iter().any(|name| name.eq_ignore_ascii_case(CLASSIC));
-        if !types_fit {
-            return Vec::new();
-        }
-        let fits = |group: &&Group| {
-            let state = group.state.name();
-            filter.states.is_empty() || filter.states.iter().any(|name| name.trim().eq_ignore_ascii_case(state))
-        };
-        let listed = self.groups.values().filter(fits).map(|group| ListedGroup {
+        let is_any =
+            |names: &[Str], it: &str| names.is_empty() || names.iter().any(|name| name.trim().eq_ignore_ascii_case(it));
+        let classic = self.groups.values().filter(|_| is_any(&filter.types, CLASSIC)).map(|group| ListedGroup {
             group: group.id.clone(),
             protocol_type: group.protocol_type.clone().unwrap_or_default(),
             state: group.state.name(),
             group_type: CLASSIC,
         });
-        listed.collect()
+        let consumers = self.consumers.values().filter(|_| is_any(&filter.types, CONSUMER_TYPE));
+        let listed = classic.chain(consumers.map(ConsumerGroup::listed));
+        listed.filter(|group| is_any(&filter.states, group.state)).collect()
     }
 
     pub(super) fn delete_groups(&mut self, groups: Vec<Str>, outbox: &mut Outbox) -> Vec<DeletedGroup> {
@@ -63,17 +60,29 @@ impl Coordinator {
     }
 
     fn delete_group(&mut self, id: &Str, outbox: &mut Outbox) -> Result<(), GroupError> {
-        let group = self.groups.get(id).ok_or(GroupError::GroupIdNotFound)?;
-        if group.state != State::Empty {
+        let empty = match (self.groups.get(id), self.consumers.get(id)) {
+            (Some(group), _) => group.state == State::Empty,
+            (None, Some(group)) => group.is_empty(),
+            (None, None) => return Err(GroupError::GroupIdNotFound),
+        };
+        if !empty {
             return Err(GroupError::NonEmptyGroup);
         }
         // The group's own tombstone comes last: if the batch is cut and the broker crashes between, the group is there to be deleted again.
         for (topic, partition) in self.offsets_of(id) {
             self.delete_offset(id, &topic, partition, outbox);
         }
-        outbox.record(CoordinatorRecord::group_tombstone(id));
-        self.remove(id);
+        self.bury(id, outbox);
         Ok(())
+    }
+
+    /// Writes the tombstones of a group without members, and forgets it.
+    pub(super) fn bury(&mut self, id: &Str, outbox: &mut Outbox) {
+        if self.groups.contains_key(id) {
+            outbox.record(CoordinatorRecord::group_tombstone(id));
+            self.remove(id);
+        }
+        self.give_way(id, outbox);
     }
 
     /// The partitions for which a group has offsets.
@@ -108,13 +117,13 @@ impl Group {
     }
 }
 
-/// The type of all groups here, as KIP-848 names it.
+/// The type of groups of the classic protocol, as KIP-848 names it.
 const CLASSIC: &str = "classic";
 
 impl ListGroups {
     /// What filters can mean, however many other names they have besides: each partition's coordinator gets a copy, and holds every group against it.
     pub fn of(states: &[Str], types: &[Str]) -> Self {
-        Self { states: known(states, &STATES, DEAD), types: known(types, &[CLASSIC], NO_TYPE) }
+        Self { states: known(states, &STATES, DEAD), types: known(types, &[CLASSIC, CONSUMER_TYPE], NO_TYPE) }
     }
 }
 

@@ -1,14 +1,21 @@
 //! How many groups, members and offsets a coordinator has, and what was committed.
 
+use super::consumer::ConsumerState;
 use super::group::State;
 use super::handle::Coordinator;
 use super::offsets::View;
 use crate::base::{Offset, PartitionIndex, TopicId};
 use crate::protocol::Str;
 
-/// Kafka's names of the states of a group, in the order of [`Census::groups`].
-pub const STATES: [&str; 4] =
-    [State::Empty.name(), State::PreparingRebalance.name(), State::CompletingRebalance.name(), State::Stable.name()];
+/// Kafka's names of the states of a group, in the order of [`Census::groups`]. The last two are of the consumer protocol only, which shares two others.
+pub const STATES: [&str; 6] = [
+    State::Empty.name(),
+    State::PreparingRebalance.name(),
+    State::CompletingRebalance.name(),
+    State::Stable.name(),
+    ConsumerState::Assigning.name(),
+    ConsumerState::Reconciling.name(),
+];
 
 /// How many there are.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -52,6 +59,16 @@ impl Coordinator {
         for group in self.groups.values() {
             census.groups[group.state as usize] += 1;
             census.members += group.members().len() as u64;
+        }
+        for group in self.consumers.values() {
+            let state = match group.state() {
+                ConsumerState::Empty => State::Empty as usize,
+                ConsumerState::Stable => State::Stable as usize,
+                ConsumerState::Assigning => 4,
+                ConsumerState::Reconciling => 5,
+            };
+            census.groups[state] += 1;
+            census.members += group.len() as u64;
         }
         census.offsets = self.offsets.groups().map(|(_, offsets)| offsets.slots() as u64).sum();
         census

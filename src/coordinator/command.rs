@@ -49,6 +49,13 @@ pub enum Command {
         /// Which.
         groups: Vec<Str>,
     },
+    /// A member of a consumer group joins, is alive, says what it has, or leaves (KIP-848).
+    ConsumerHeartbeat(Box<ConsumerHeartbeat>),
+    /// Consumer groups are described.
+    DescribeConsumerGroups {
+        /// Which.
+        groups: Vec<Str>,
+    },
 }
 
 /// JoinGroup (key 11).
@@ -139,6 +146,46 @@ pub struct MemberIdentity {
     pub group_instance_id: Option<Str>,
 }
 
+/// ConsumerGroupHeartbeat (key 68, KIP-848). What is absent did not change since the member's last heartbeat.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ConsumerHeartbeat {
+    /// The group.
+    pub group: Str,
+    /// Made by the client. Empty in version 0 for a member without an id.
+    pub member_id: Str,
+    /// The member's epoch; 0 to join, -1 to leave, -2 for a static member that means to come back.
+    pub member_epoch: i32,
+    /// Of a static member (KIP-345).
+    pub group_instance_id: Option<Str>,
+    /// Where the consumer is.
+    pub rack_id: Option<Str>,
+    /// How long the member may take to give partitions up; -1 for no change.
+    pub rebalance_timeout_ms: i32,
+    /// Names of the topics that the member subscribes to.
+    pub subscribed_topics: Option<Vec<Str>>,
+    /// An expression for topics that the member subscribes to (version 1). Empty for none any more.
+    pub subscribed_regex: Option<Str>,
+    /// The assignor that the member prefers.
+    pub server_assignor: Option<Str>,
+    /// The partitions that the member has.
+    pub owned: Option<Vec<TopicPartitions>>,
+    /// From the request's header.
+    pub client_id: Str,
+    /// Where the client is, as Kafka shows it: `/127.0.0.1`.
+    pub client_host: Str,
+    /// 16 bytes of chance for the member's id, should it need one.
+    pub member_uuid: [u8; 16],
+}
+
+/// Partitions of a topic.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TopicPartitions {
+    /// The topic.
+    pub topic_id: TopicId,
+    /// Which of its partitions.
+    pub partitions: Vec<PartitionIndex>,
+}
+
 /// OffsetCommit (key 8). Topics were found and allowed before.
 #[derive(Clone, PartialEq, Debug)]
 pub struct OffsetCommit {
@@ -148,8 +195,10 @@ pub struct OffsetCommit {
     pub member_id: Str,
     /// Of a static member.
     pub group_instance_id: Option<Str>,
-    /// The member's generation; -1 without a member.
+    /// The member's generation, or its epoch in a consumer group; -1 without a member.
     pub generation_id: i32,
+    /// The client can be told that its epoch is stale (from version 9 on).
+    pub knows_epochs: bool,
     /// How long the offsets are to be kept (versions 2 to 4); -1 for the broker's default.
     pub retention_time_ms: i64,
     /// What is committed.
@@ -185,6 +234,10 @@ pub struct CommitPartition {
 pub struct OffsetFetch {
     /// The group. May be empty.
     pub group: Str,
+    /// The member that asks, from version 9 on, if it says so.
+    pub member_id: Option<Str>,
+    /// Its epoch; -1 where it gives none.
+    pub member_epoch: i32,
     /// Absent for all topics.
     pub topics: Option<Vec<FetchTopic>>,
     /// The client would rather wait than read an offset that is about to be replaced (KIP-447).
@@ -216,7 +269,7 @@ pub struct OffsetDelete {
 pub struct ListGroups {
     /// Names of states, in any case (KIP-518).
     pub states: Vec<Str>,
-    /// Names of types, in any case (KIP-848). All groups of this room are `classic`.
+    /// Names of types, in any case (KIP-848): `classic` or `consumer`.
     pub types: Vec<Str>,
 }
 
@@ -234,6 +287,8 @@ impl Command {
             Command::DescribeGroups { .. } => Reply::DescribeGroups(Err(error)),
             Command::ListGroups(_) => Reply::ListGroups(Err(error)),
             Command::DeleteGroups { .. } => Reply::DeleteGroups(Err(error)),
+            Command::ConsumerHeartbeat(_) => Reply::ConsumerHeartbeat(Err(error)),
+            Command::DescribeConsumerGroups { .. } => Reply::DescribeConsumerGroups(Err(error)),
         }
     }
 }

@@ -8,6 +8,7 @@ use super::line::Outbox;
 use super::offsets::{CommittedOffset, GroupOffsets, View, slot_bytes};
 use super::records::{CoordinatorRecord, offset_key};
 use super::reply::{CommittedTopic, DeletedTopic, FetchedPartition, FetchedTopic, Reply};
+use super::topics::Topics;
 use crate::base::limits::{GROUPS_PER_PARTITION_MAX, OFFSETS_PER_GROUP_MAX};
 use crate::base::{LeaderEpoch, Offset, PartitionIndex, Set, Timestamp, TopicId};
 use crate::protocol::Str;
@@ -16,23 +17,28 @@ impl Coordinator {
     pub(super) fn commit_offsets(
         &mut self,
         commit: OffsetCommit,
+        topics: &dyn Topics,
         now: Now,
         outbox: &mut Outbox,
     ) -> Result<Vec<CommittedTopic>, GroupError> {
-        if !self.groups.contains_key(&commit.group) {
+        if !self.has_group(&commit.group) {
             if commit.generation_id >= 0 {
                 return Err(GroupError::GroupIdNotFound);
             }
             // A client that manages its partitions itself makes a group by its first commit. The group has no record of its own.
-            if self.groups.len() >= GROUPS_PER_PARTITION_MAX {
+            if self.len() >= GROUPS_PER_PARTITION_MAX {
                 return Err(GroupError::InvalidCommitOffsetSize);
             }
         }
         if !self.has_room_for(&commit) {
             return Err(GroupError::CoordinatorNotAvailable);
         }
-        if !self.groups.contains_key(&commit.group) {
+        if !self.has_group(&commit.group) {
             self.create(commit.group.clone(), now);
+        }
+        if let Some(group) = self.consumers.get(&commit.group) {
+            group.check_commit(&commit, topics)?;
+            return Ok(self.commit_checked(commit, now, outbox));
         }
         let validated = self.with_group(&commit.group, now, outbox, |group, cx| {
             group.validate_commit(&commit)?;
@@ -42,6 +48,15 @@ impl Coordinator {
             Ok(())
         });
         validated.expect("there is a group, or was made")?;
+        Ok(self.commit_checked(commit, now, outbox))
+    }
+
+    /// There is a group of this name, of whatever protocol.
+    pub(super) fn has_group(&self, id: &str) -> bool {
+        self.groups.contains_key(id) || self.consumers.contains_key(id)
+    }
+
+    fn commit_checked(&mut self, commit: OffsetCommit, now: Now, outbox: &mut Outbox) -> Vec<CommittedTopic> {
         let expire_timestamp = match commit.retention_time_ms {
             -1 => None,
             retention => Some(Timestamp(now.wall.0.saturating_add(retention))),
@@ -66,7 +81,7 @@ impl Coordinator {
             name: topic.name.clone(),
             topic_id: topic.topic_id,
         });
-        Ok(topics.collect())
+        topics.collect()
     }
 
     fn commit_offset(
@@ -111,9 +126,12 @@ impl Coordinator {
     }
 
     pub(super) fn fetch_offsets(&mut self, token: Token, fetch: OffsetFetch, outbox: &mut Outbox) {
+        if let Some(Err(error)) = self.consumers.get(&fetch.group).map(|group| group.check_fetch(&fetch)) {
+            return outbox.answer(token, Reply::OffsetFetch(Err(error)));
+        }
         let view = if fetch.require_stable { View::Latest } else { View::Committed };
         // An offset without its group is on its way out. What is committed is there until that is durable.
-        let stays = view == View::Committed || self.groups.contains_key(&fetch.group);
+        let stays = view == View::Committed || self.has_group(&fetch.group);
         let offsets = self.offsets.group(&fetch.group).filter(|_| stays);
         let topics = match (fetch.topics, offsets) {
             (Some(topics), offsets) => fetch_some(offsets, view, topics),
@@ -133,12 +151,15 @@ impl Coordinator {
         delete: OffsetDelete,
         outbox: &mut Outbox,
     ) -> Result<Vec<DeletedTopic>, GroupError> {
-        let group = self.groups.get(&delete.group).ok_or(GroupError::GroupIdNotFound)?;
-        if group.state != State::Empty && !group.is_consumer() {
-            return Err(GroupError::NonEmptyGroup);
-        }
-        let subscribed = |(topic, _): &(Str, _)| group.is_subscribed_to(topic);
-        let subscribed: Vec<bool> = delete.topics.iter().map(subscribed).collect();
+        let subscribed: Vec<bool> = if let Some(group) = self.consumers.get(&delete.group) {
+            delete.topics.iter().map(|(topic, _)| group.is_subscribed_to(topic)).collect()
+        } else {
+            let group = self.groups.get(&delete.group).ok_or(GroupError::GroupIdNotFound)?;
+            if group.state != State::Empty && !group.is_consumer() {
+                return Err(GroupError::NonEmptyGroup);
+            }
+            delete.topics.iter().map(|(topic, _)| group.is_subscribed_to(topic)).collect()
+        };
         let mut topics = Vec::with_capacity(delete.topics.len());
         for ((name, partitions), subscribed) in delete.topics.into_iter().zip(subscribed) {
             let result = if subscribed { Err(GroupError::GroupSubscribedToTopic) } else { Ok(()) };

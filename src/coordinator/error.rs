@@ -64,6 +64,29 @@ pub enum GroupError {
     /// 86, GROUP_SUBSCRIBED_TO_TOPIC.
     #[error("Deleting offsets of a topic is forbidden while the consumer group is actively subscribed to it.")]
     GroupSubscribedToTopic,
+    /// 35, UNSUPPORTED_VERSION: a commit of a version that does not speak of epochs.
+    #[error("The group is of the consumer protocol, which needs OffsetCommit version 9 or above.")]
+    UnsupportedVersion,
+    /// 110, FENCED_MEMBER_EPOCH (KIP-848). The member is to give up what it has and join again.
+    #[error(
+        "The consumer group member's epoch is not the one that the coordinator knows; it must abandon all its partitions and rejoin."
+    )]
+    FencedMemberEpoch,
+    /// 111, UNRELEASED_INSTANCE_ID (KIP-848).
+    #[error("The instance id is still used by another member in the consumer group; that member must leave first.")]
+    UnreleasedInstanceId,
+    /// 112, UNSUPPORTED_ASSIGNOR (KIP-848).
+    #[error("The assignor or its version range is not supported by the consumer group.")]
+    UnsupportedAssignor,
+    /// 113, STALE_MEMBER_EPOCH (KIP-848). The member tries again with the epoch of its next heartbeat.
+    #[error("The member epoch is stale; the member must retry after it has received its updated epoch.")]
+    StaleMemberEpoch,
+    /// 128, INVALID_REGULAR_EXPRESSION.
+    #[error("The regular expression of the subscription cannot be used; the broker takes the syntax of RE2.")]
+    InvalidRegularExpression,
+    /// 42, INVALID_REQUEST: fields that do not go together. Says which.
+    #[error("{0}")]
+    InvalidRequest(&'static str),
     /// -1, UNKNOWN_SERVER_ERROR: what the group is would be larger than the log takes, or a request that no client sends.
     #[error("The server experienced an unexpected error when processing the request.")]
     UnknownServerError,

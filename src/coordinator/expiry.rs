@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 
 use super::command::Now;
+use super::consumer::ConsumerGroup;
 use super::group::{Group, State};
 use super::handle::Coordinator;
 use super::line::Outbox;
 use super::offsets::{CommittedOffset, View};
-use super::records::CoordinatorRecord;
 use super::timers::Timer;
 use crate::base::limits::EXPIRY_LOOKS_PER_STEP;
 use crate::base::{Map, PartitionIndex, Timestamp, TopicId};
@@ -17,7 +17,7 @@ impl Coordinator {
     /// One step of the search for expired offsets. A step is short; the next one follows at once until all groups were looked at.
     pub(super) fn expire(&mut self, now: Now, outbox: &mut Outbox) {
         if self.to_expire.is_empty() {
-            self.to_expire.extend(self.groups.keys().cloned());
+            self.to_expire.extend(self.groups.keys().chain(self.consumers.keys()).cloned());
         }
         let mut looks = 0;
         while looks < EXPIRY_LOOKS_PER_STEP
@@ -33,14 +33,19 @@ impl Coordinator {
 
     /// Expires the offsets of a group. A group that has neither members nor offsets is gone, too.
     fn expire_group(&mut self, id: &Str, now: Now, outbox: &mut Outbox) {
-        let Some(group) = self.groups.get(id) else { return };
+        if !self.has_group(id) {
+            return;
+        }
+        let (classic, consumers) = (self.groups.get(id), self.consumers.get(id));
         let mut expired = Vec::new();
         let mut all = true;
         if let Some(offsets) = self.offsets.group(id) {
             let retention_ms = i64::try_from(self.options.offsets_retention.as_millis()).unwrap_or(i64::MAX);
             for topic in offsets.topics(View::Latest) {
                 for (partition, offset) in offsets.topic(View::Latest, topic) {
-                    if group.has_expired(topic, offset, now.wall, retention_ms) {
+                    let over = classic.is_some_and(|group| group.has_expired(topic, offset, now.wall, retention_ms))
+                        || consumers.is_some_and(|group| group.has_expired(topic, offset, now.wall, retention_ms));
+                    if over {
                         expired.push((topic.clone(), partition));
                     } else {
                         all = false;
@@ -48,13 +53,13 @@ impl Coordinator {
                 }
             }
         }
-        let gone = all && group.state == State::Empty;
+        let empty =
+            classic.is_none_or(|group| group.state == State::Empty) && consumers.is_none_or(|group| group.is_empty());
         for (topic, partition) in expired {
             self.delete_offset(id, &topic, partition, outbox);
         }
-        if gone {
-            outbox.record(CoordinatorRecord::group_tombstone(id));
-            self.remove(id);
+        if all && empty {
+            self.bury(id, outbox);
         }
     }
 
@@ -127,12 +132,20 @@ impl Group {
             (Some(_), State::Stable) if self.is_consumer() && self.knows_subscriptions() => offset.commit_timestamp,
             (Some(_), _) => return false,
         };
-        if self.is_subscribed_to(topic) {
-            return false;
-        }
-        match offset.expire_timestamp {
-            Some(at) => now >= at,
-            None => now.0.saturating_sub(since.0) >= retention_ms,
-        }
+        !self.is_subscribed_to(topic) && is_over(offset, since, now, retention_ms)
+    }
+}
+
+impl ConsumerGroup {
+    /// The offset's time is over. It begins with the commit, also in a group without members, as in Kafka.
+    fn has_expired(&self, topic: &str, offset: &CommittedOffset, now: Timestamp, retention_ms: i64) -> bool {
+        !self.is_subscribed_to(topic) && is_over(offset, offset.commit_timestamp, now, retention_ms)
+    }
+}
+
+fn is_over(offset: &CommittedOffset, since: Timestamp, now: Timestamp, retention_ms: i64) -> bool {
+    match offset.expire_timestamp {
+        Some(at) => now >= at,
+        None => now.0.saturating_sub(since.0) >= retention_ms,
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::command::{Command, Heartbeat, JoinGroup, LeaveGroup, Now, Protocol, SyncGroup, Token};
+use super::consumer::ConsumerGroup;
 use super::error::GroupError;
 use super::expiry::DeletedTopics;
 use super::group::{Context, Group};
@@ -12,6 +13,7 @@ use super::offsets::Offsets;
 use super::options::Options;
 use super::reply::{Answer, LeftMember, Reply};
 use super::timers::{Timer, Timers};
+use super::topics::Topics;
 use crate::base::limits::{
     COORDINATOR_APPENDS_MAX, COORDINATOR_TIMERS_PER_TICK, GROUPS_PER_PARTITION_MAX, MEMBER_BYTES_MAX,
     MEMBER_PROTOCOLS_MAX,
@@ -27,7 +29,10 @@ use crate::protocol::wire::STRING_BYTES_MAX;
 #[derive(Debug)]
 pub struct Coordinator {
     pub(super) options: Options,
+    /// Classic groups. No group is in both maps.
     pub(super) groups: Map<Str, Group>,
+    /// Groups of the consumer protocol.
+    pub(super) consumers: Map<Str, ConsumerGroup>,
     pub(super) offsets: Offsets,
     pub(super) timers: Timers,
     pub(super) line: Line,
@@ -40,11 +45,11 @@ pub struct Coordinator {
 
 impl Coordinator {
     /// Carries out a command. The reply comes with these effects, with those of a later call, or out of [`Coordinator::committed`]; once, and always.
-    pub fn handle(&mut self, token: Token, command: Command, now: Now) -> Effects {
+    pub fn handle(&mut self, token: Token, command: Command, topics: &dyn Topics, now: Now) -> Effects {
         let mut outbox = Outbox::default();
         match self.refusal(&command) {
             Some(error) => outbox.answer_at_once(token, command.refused(error)),
-            None => self.carry_out(token, command, now, &mut outbox),
+            None => self.carry_out(token, command, topics, now, &mut outbox),
         }
         self.line.push(outbox, self.options.batch_bytes_max, now.wall)
     }
@@ -59,7 +64,12 @@ impl Coordinator {
             Command::Heartbeat(heartbeat) => (Some(&heartbeat.group), false),
             // These may be asked of the group without a name, which old clients can have made.
             Command::OffsetCommit(_) | Command::DeleteGroups { .. } => (None, true),
-            Command::OffsetFetch(_) | Command::DescribeGroups { .. } | Command::ListGroups(_) => (None, false),
+            Command::OffsetFetch(_)
+            | Command::DescribeGroups { .. }
+            | Command::DescribeConsumerGroups { .. }
+            | Command::ListGroups(_) => (None, false),
+            // What is wrong with its fields is said in an order of its own.
+            Command::ConsumerHeartbeat(_) => (None, true),
         };
         if named.is_some_and(|group| group.is_empty()) {
             return Some(GroupError::InvalidGroupId);
@@ -67,18 +77,24 @@ impl Coordinator {
         (writes && self.line.appends() >= COORDINATOR_APPENDS_MAX).then_some(GroupError::CoordinatorNotAvailable)
     }
 
-    fn carry_out(&mut self, token: Token, command: Command, now: Now, outbox: &mut Outbox) {
+    fn carry_out(&mut self, token: Token, command: Command, topics: &dyn Topics, now: Now, outbox: &mut Outbox) {
         let reply = match command {
             Command::JoinGroup(join) => return self.join_group(token, join, now, outbox),
             Command::SyncGroup(sync) => return self.sync_group(token, &sync, now, outbox),
             Command::Heartbeat(heartbeat) => Reply::Heartbeat(self.heartbeat(&heartbeat, now, outbox)),
-            Command::LeaveGroup(leave) => Reply::LeaveGroup(Ok(self.leave_group(leave, now, outbox))),
-            Command::OffsetCommit(commit) => Reply::OffsetCommit(self.commit_offsets(commit, now, outbox)),
+            Command::LeaveGroup(leave) => Reply::LeaveGroup(Ok(self.leave_group(leave, topics, now, outbox))),
+            Command::OffsetCommit(commit) => Reply::OffsetCommit(self.commit_offsets(commit, topics, now, outbox)),
             Command::OffsetDelete(delete) => Reply::OffsetDelete(self.delete_offsets(delete, outbox)),
             Command::OffsetFetch(fetch) => return self.fetch_offsets(token, fetch, outbox),
             Command::DescribeGroups { groups } => Reply::DescribeGroups(Ok(self.describe_groups(groups))),
             Command::ListGroups(filter) => Reply::ListGroups(Ok(self.list_groups(&filter))),
             Command::DeleteGroups { groups } => Reply::DeleteGroups(Ok(self.delete_groups(groups, outbox))),
+            Command::ConsumerHeartbeat(heartbeat) => {
+                Reply::ConsumerHeartbeat(self.consumer_heartbeat(&heartbeat, topics, now, outbox))
+            }
+            Command::DescribeConsumerGroups { groups } => {
+                Reply::DescribeConsumerGroups(Ok(self.describe_consumer_groups(groups, topics)))
+            }
         };
         outbox.answer(token, reply);
     }
@@ -88,12 +104,16 @@ impl Coordinator {
         if let Err(error) = self.check_join(&mut join) {
             return outbox.answer_at_once(token, Command::JoinGroup(join).refused(error));
         }
+        if self.consumers.get(&id).is_some_and(|group| !group.is_empty()) {
+            return outbox.answer(token, Command::JoinGroup(join).refused(GroupError::InconsistentGroupProtocol));
+        }
         let new = !self.groups.contains_key(&id);
         if new && !join.member_id.is_empty() {
             return outbox.answer(token, Command::JoinGroup(join).refused(GroupError::UnknownMemberId));
         }
         if new {
-            if self.groups.len() >= GROUPS_PER_PARTITION_MAX {
+            self.give_way(&id, outbox);
+            if self.len() >= GROUPS_PER_PARTITION_MAX {
                 return outbox.answer_at_once(token, Command::JoinGroup(join).refused(GroupError::GroupMaxSizeReached));
             }
             self.create(id.clone(), now);
@@ -148,16 +168,35 @@ impl Coordinator {
 
     fn sync_group(&mut self, token: Token, sync: &SyncGroup, now: Now, outbox: &mut Outbox) {
         if self.with_group(&sync.group, now, outbox, |group, cx| group.sync(cx, token, sync)).is_none() {
-            outbox.answer(token, Reply::SyncGroup(Err(GroupError::UnknownMemberId)));
+            let error = self.not_classic(&sync.group, &sync.member_id, sync.group_instance_id.as_ref());
+            outbox.answer(token, Reply::SyncGroup(Err(error)));
         }
+    }
+
+    /// Why a member that asks for something in a group that is not a classic one is refused.
+    fn not_classic(&self, group: &str, member_id: &str, instance_id: Option<&Str>) -> GroupError {
+        let group = self.consumers.get(group);
+        group.map_or(GroupError::UnknownMemberId, |group| group.refuse_classic(member_id, instance_id))
     }
 
     fn heartbeat(&mut self, heartbeat: &Heartbeat, now: Now, outbox: &mut Outbox) -> Result<(), GroupError> {
         let answer = self.with_group(&heartbeat.group, now, outbox, |group, cx| group.heartbeat(cx, heartbeat));
-        answer.unwrap_or(Err(GroupError::UnknownMemberId))
+        let instance_id = heartbeat.group_instance_id.as_ref();
+        answer.unwrap_or_else(|| Err(self.not_classic(&heartbeat.group, &heartbeat.member_id, instance_id)))
     }
 
-    fn leave_group(&mut self, leave: LeaveGroup, now: Now, outbox: &mut Outbox) -> Vec<LeftMember> {
+    fn leave_group(
+        &mut self,
+        leave: LeaveGroup,
+        topics: &dyn Topics,
+        now: Now,
+        outbox: &mut Outbox,
+    ) -> Vec<LeftMember> {
+        if self.consumers.contains_key(&leave.group) {
+            let group = leave.group.clone();
+            let left = self.with_consumers(&group, now, outbox, |group, cx| group.remove_members(cx, topics, leave));
+            return left.unwrap_or_default();
+        }
         if !self.groups.contains_key(&leave.group) {
             let unknown = |member| LeftMember { member, result: Err(GroupError::UnknownMemberId) };
             return leave.members.into_iter().map(unknown).collect();
@@ -185,12 +224,20 @@ impl Coordinator {
     }
 
     /// Time has passed. A call that comes early does nothing; one that finds much to do leaves some of it to the next.
-    pub fn tick(&mut self, now: Now) -> Effects {
+    pub fn tick(&mut self, topics: &dyn Topics, now: Now) -> Effects {
         let mut outbox = Outbox::default();
         let steps = if self.line.appends() < COORDINATOR_APPENDS_MAX { COORDINATOR_TIMERS_PER_TICK } else { 0 };
         for _ in 0..steps {
             let Some(timer) = self.timers.due(now.mono) else { break };
             match timer {
+                Timer::Session { group, member } if self.consumers.contains_key(&group) => {
+                    self.with_consumers(&group, now, &mut outbox, |group, cx| group.session_due(cx, topics, &member));
+                }
+                Timer::Revocation { group, member } => {
+                    self.with_consumers(&group, now, &mut outbox, |group, cx| {
+                        group.revocation_due(cx, topics, &member)
+                    });
+                }
                 Timer::Session { group, member } => {
                     self.with_group(&group, now, &mut outbox, |group, cx| group.session_due(cx, &member));
                 }
@@ -244,12 +291,12 @@ impl Coordinator {
 
     /// How many groups there are.
     pub fn len(&self) -> usize {
-        self.groups.len()
+        self.groups.len() + self.consumers.len()
     }
 
     /// There is no group.
     pub fn is_empty(&self) -> bool {
-        self.groups.is_empty()
+        self.len() == 0
     }
 
     /// A group without members.

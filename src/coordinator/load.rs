@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::command::Now;
+use super::consumer::{ConsumerGroup, Parts};
 use super::expiry::DeletedTopics;
 use super::group::{Context, Group};
 use super::handle::Coordinator;
@@ -21,6 +22,7 @@ use crate::protocol::Str;
 pub struct Loading {
     options: Options,
     groups: Map<Str, Group>,
+    consumers: Map<Str, Parts>,
     offsets: Offsets,
     replayed: Replayed,
 }
@@ -41,7 +43,13 @@ pub struct Replayed {
 impl Loading {
     /// Nothing is known yet.
     pub fn new(options: Options) -> Self {
-        Self { options, groups: Map::default(), offsets: Offsets::default(), replayed: Replayed::default() }
+        Self {
+            options,
+            groups: Map::default(),
+            consumers: Map::default(),
+            offsets: Offsets::default(),
+            replayed: Replayed::default(),
+        }
     }
 
     /// The next record, in the order of the log, control records left out. A record that is not understood is counted and passed over; the fault is given for
@@ -78,6 +86,30 @@ impl Loading {
             Replay::Group(key, None) => {
                 self.groups.remove(&key.group);
             }
+            Replay::ConsumerGroup(key, value) => {
+                if value.is_none() {
+                    // What offsets of the group made meanwhile.
+                    self.groups.remove(&key.group);
+                }
+                self.parts(key.group, |parts| parts.group = value);
+            }
+            Replay::PartitionMetadata(key, is) => self.parts(key.group, |parts| parts.partition_metadata = is),
+            Replay::TargetEpoch(key, value) => self.parts(key.group, |parts| parts.target = value),
+            Replay::ConsumerMember(key, value) => {
+                self.parts(key.group, |parts| parts.member(key.member_id).said = value);
+            }
+            Replay::Target(key, value) => self.parts(key.group, |parts| parts.member(key.member_id).target = value),
+            Replay::Current(key, value) => self.parts(key.group, |parts| parts.member(key.member_id).current = value),
+            // Expressions are held against the topics that there are then, as soon as a member is heard of.
+            Replay::RegularExpression(..) => {}
+        }
+    }
+
+    fn parts(&mut self, group: Str, change: impl FnOnce(&mut Parts)) {
+        let parts = self.consumers.entry(group.clone()).or_default();
+        change(parts);
+        if parts.is_empty() {
+            self.consumers.remove(&group);
         }
     }
 
@@ -88,10 +120,22 @@ impl Loading {
 
     /// The last record was read: members have the time of their sessions to be heard of.
     pub fn loaded(self, now: Now) -> Coordinator {
+        let built = self.consumers.into_iter().filter_map(|(id, parts)| Some((id.clone(), parts.build(id)?)));
+        let consumers: Map<Str, ConsumerGroup> = built.collect();
+        let mut groups = self.groups;
+        // Offsets made a group where there was none; and a crash may have come between two records that make a group of another.
+        groups.retain(|id, _| !consumers.contains_key(id));
+        for (id, _) in self.offsets.groups() {
+            if !groups.contains_key(id) && !consumers.contains_key(id) {
+                groups.insert(id.clone(), Group::new(id.clone(), now.wall));
+            }
+        }
+        let classic_bytes: usize = groups.values().map(Group::bytes).sum();
         let mut coordinator = Coordinator {
-            group_bytes: self.groups.values().map(Group::bytes).sum(),
+            group_bytes: classic_bytes + consumers.values().map(ConsumerGroup::bytes).sum::<usize>(),
             options: self.options,
-            groups: self.groups,
+            groups,
+            consumers,
             offsets: self.offsets,
             timers: Timers::default(),
             line: Line::default(),
@@ -99,7 +143,7 @@ impl Loading {
             deleted: DeletedTopics::default(),
         };
         let mut outbox = Outbox::default();
-        let Coordinator { options, timers, groups, .. } = &mut coordinator;
+        let Coordinator { options, timers, groups, consumers, .. } = &mut coordinator;
         let members_max = options.members_max();
         for group in groups.values_mut() {
             let mut cx = Context { options, timers, outbox: &mut outbox, now, room: 0 };
@@ -110,6 +154,9 @@ impl Loading {
                 // Consumers get a chance to commit their offsets; as many as may stay will find a place.
                 group.prepare_rebalance(&mut cx);
             }
+        }
+        for group in consumers.values() {
+            group.expect_all(&mut Context { options, timers, outbox: &mut outbox, now, room: 0 });
         }
         timers.set(Timer::Expiry, now.mono + options.offsets_retention_check_interval);
         coordinator

@@ -21,10 +21,44 @@ pub struct Options {
     pub offsets_retention: Duration,
     /// `offsets.retention.check.interval.ms`.
     pub offsets_retention_check_interval: Duration,
+    /// `group.consumer.session.timeout.ms`.
+    pub group_consumer_session_timeout_ms: i32,
+    /// `group.consumer.heartbeat.interval.ms`.
+    pub group_consumer_heartbeat_interval_ms: i32,
+    /// `group.consumer.assignment.interval.ms`.
+    pub group_consumer_assignment_interval_ms: i32,
+    /// `group.consumer.max.size`. Never more than [`GROUP_MEMBERS_MAX`].
+    pub group_consumer_max_size: usize,
+    /// `group.consumer.assignors`. The first one is that of groups whose members do not name one. Never none.
+    pub group_consumer_assignors: Vec<Assignor>,
     /// Bytes of a batch that the partition takes at most (`max.message.bytes`).
     pub batch_bytes_max: usize,
     /// Bytes of members and offsets that may be held at most.
     pub bytes_max: usize,
+}
+
+/// Who deals partitions out to the members of a group of the consumer protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Assignor {
+    /// Each member has as many as the others, and keeps what it has where that is possible.
+    Uniform,
+    /// Each member has neighbouring partitions of each topic, the same ones of topics with the same number of partitions.
+    Range,
+}
+
+impl Assignor {
+    /// Kafka's name of it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Assignor::Uniform => "uniform",
+            Assignor::Range => "range",
+        }
+    }
+
+    /// The one with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Assignor::Uniform, Assignor::Range].into_iter().find(|assignor| assignor.name() == name)
+    }
 }
 
 impl Default for Options {
@@ -37,6 +71,11 @@ impl Default for Options {
             offset_metadata_max_bytes: 4096,
             offsets_retention: Duration::from_secs(7 * 24 * 60 * 60),
             offsets_retention_check_interval: Duration::from_secs(10 * 60),
+            group_consumer_session_timeout_ms: 45_000,
+            group_consumer_heartbeat_interval_ms: 5_000,
+            group_consumer_assignment_interval_ms: 1_000,
+            group_consumer_max_size: i32::MAX as usize,
+            group_consumer_assignors: vec![Assignor::Uniform, Assignor::Range],
             batch_bytes_max: 1_048_588,
             bytes_max: COORDINATOR_BYTES_MAX,
         }
@@ -47,6 +86,16 @@ impl Options {
     /// Members that a group may have.
     pub(super) fn members_max(&self) -> usize {
         self.group_max_size.min(GROUP_MEMBERS_MAX)
+    }
+
+    /// Members that a group of the consumer protocol may have.
+    pub(super) fn consumers_max(&self) -> usize {
+        self.group_consumer_max_size.min(GROUP_MEMBERS_MAX)
+    }
+
+    /// The assignor of groups whose members do not name one.
+    pub(super) fn default_assignor(&self) -> Assignor {
+        self.group_consumer_assignors.first().copied().unwrap_or(Assignor::Uniform)
     }
 
     /// Bytes that a record may add to a batch of its own.

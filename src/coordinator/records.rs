@@ -1,7 +1,7 @@
 //! The records of `__consumer_offsets`, byte for byte as Kafka 4.3 writes them, because tools read that topic.
 //!
 //! ```text
-//! key     2  kind: 0 and 1 an offset, 2 a group (higher ones belong to kinds of groups that this room does not have)
+//! key     2  kind: 0 and 1 an offset, 2 a classic group, 3 to 8 and 16 a group of the consumer protocol (`records/consumer.rs`)
 //!         n  the key's message, version 0
 //! value   2  version
 //!         n  the value's message
@@ -9,10 +9,21 @@
 //!
 //! A record without a value is a tombstone: the offset or the group is gone.
 
+mod consumer; // groups of the consumer protocol
+
 use bytes::{Bytes, BytesMut};
 
 use crate::base::{PartitionIndex, TopicId};
 use crate::protocol::{DecodeError, Message, Reader, Str, Writer, message};
+use consumer::{
+    CONSUMER_GROUP_KIND, CONSUMER_MEMBER_KIND, CURRENT_KIND, PARTITION_METADATA_KIND, REGULAR_EXPRESSION_KIND,
+    TARGET_EPOCH_KIND, TARGET_KIND,
+};
+pub use consumer::{
+    ConsumerGroupKey, ConsumerGroupMetadataValue, ConsumerMemberKey, ConsumerMemberMetadataValue,
+    CurrentAssignmentValue, CurrentPartitions, RegularExpressionKey, RegularExpressionValue,
+    TargetAssignmentMemberValue, TargetAssignmentMetadataValue, TargetPartitions,
+};
 
 message! {
     /// Whose offset, and of which partition.
@@ -110,8 +121,22 @@ impl CoordinatorRecord {
 pub enum Replay {
     /// An offset was committed, or is gone.
     Offset(OffsetCommitKey, Option<OffsetCommitValue>),
-    /// A group changed, or is gone.
+    /// A classic group changed, or is gone.
     Group(GroupMetadataKey, Option<GroupMetadataValue>),
+    /// The epoch of a group of the consumer protocol, or the group is gone.
+    ConsumerGroup(ConsumerGroupKey, Option<ConsumerGroupMetadataValue>),
+    /// The topics of a group as brokers before 4.1 kept them, or they are gone.
+    PartitionMetadata(ConsumerGroupKey, bool),
+    /// What a member says of itself, or it is gone.
+    ConsumerMember(ConsumerMemberKey, Option<ConsumerMemberMetadataValue>),
+    /// The epoch of the assignment that a group aims at.
+    TargetEpoch(ConsumerGroupKey, Option<TargetAssignmentMetadataValue>),
+    /// What a member is to have in the end.
+    Target(ConsumerMemberKey, Option<TargetAssignmentMemberValue>),
+    /// What a member has.
+    Current(ConsumerMemberKey, Option<CurrentAssignmentValue>),
+    /// What an expression stood for.
+    RegularExpression(RegularExpressionKey, Option<RegularExpressionValue>),
 }
 
 /// Why a record was passed over. A newer program, or one with more kinds of groups, may have written it.
@@ -147,6 +172,23 @@ pub fn decode(key: &Bytes, value: Option<&Bytes>) -> Result<Replay, RecordFault>
             Replay::Offset(OffsetCommitKey::decode(&mut reader, 0)?, self::value(kind, value)?)
         }
         GROUP_KIND => Replay::Group(GroupMetadataKey::decode(&mut reader, 0)?, self::value(GROUP_KIND, value)?),
+        kind @ CONSUMER_GROUP_KIND => {
+            Replay::ConsumerGroup(ConsumerGroupKey::decode(&mut reader, 0)?, self::value(kind, value)?)
+        }
+        PARTITION_METADATA_KIND => {
+            Replay::PartitionMetadata(ConsumerGroupKey::decode(&mut reader, 0)?, value.is_some())
+        }
+        kind @ CONSUMER_MEMBER_KIND => {
+            Replay::ConsumerMember(ConsumerMemberKey::decode(&mut reader, 0)?, self::value(kind, value)?)
+        }
+        kind @ TARGET_EPOCH_KIND => {
+            Replay::TargetEpoch(ConsumerGroupKey::decode(&mut reader, 0)?, self::value(kind, value)?)
+        }
+        kind @ TARGET_KIND => Replay::Target(ConsumerMemberKey::decode(&mut reader, 0)?, self::value(kind, value)?),
+        kind @ CURRENT_KIND => Replay::Current(ConsumerMemberKey::decode(&mut reader, 0)?, self::value(kind, value)?),
+        kind @ REGULAR_EXPRESSION_KIND => {
+            Replay::RegularExpression(RegularExpressionKey::decode(&mut reader, 0)?, self::value(kind, value)?)
+        }
         kind => return Err(RecordFault::UnknownKind(kind)),
     })
 }
@@ -274,12 +316,18 @@ mod tests {
                     }
                     Replay::Group(GroupMetadataKey { group: "group".into() }, Some(value))
                 }
+                "expression" => {
+                    let key = RegularExpressionKey { group: "group".into(), regular_expression: "c.*".into() };
+                    let topics = vec!["ca".into()];
+                    let value = RegularExpressionValue { topics, version: 7, timestamp: 1_700_000_000_003 };
+                    Replay::RegularExpression(key, Some(value))
+                }
                 _ => panic!("{name}"),
             };
             assert_eq!(decode(&bytes, value.as_ref()), Ok(expected), "{name}");
             seen += 1;
         }
-        assert_eq!(seen, 1 + 5 + 2 * 5);
+        assert_eq!(seen, 1 + 5 + 2 * 5 + 1);
     }
 
     #[test]
@@ -296,12 +344,78 @@ mod tests {
             ("offset-expires", CoordinatorRecord::offset(&key, &offset())),
             ("offset-tombstone", CoordinatorRecord::offset_tombstone(&key)),
         ];
+        let consumers = written_of_consumers();
+        let written: Vec<_> = written.into_iter().chain(consumers).collect();
         let golden = golden("write");
         assert_eq!(golden.len(), written.len());
         for (name, key, value) in golden {
             let (_, record) = written.iter().find(|(written, _)| *written == name).expect(name);
             assert_eq!((&record.key, &record.value), (&key, &value), "{name}");
+            if value.is_some() {
+                assert!(decode(&key, value.as_ref()).is_ok(), "{name}");
+            }
         }
+    }
+
+    /// Records of groups of the consumer protocol.
+    fn written_of_consumers() -> Vec<(&'static str, CoordinatorRecord)> {
+        let (group, first, second) = (Str::from("group"), Str::from("member-1"), Str::from("member-2"));
+        let other = TopicId([0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2]);
+        let said = ConsumerMemberMetadataValue {
+            instance_id: Some("instance-1".into()),
+            rack_id: Some("rack-1".into()),
+            client_id: "client-1".into(),
+            client_host: "/127.0.0.1".into(),
+            subscribed_topic_names: vec!["a".into(), "b".into()],
+            subscribed_topic_regex: Some("c.*".into()),
+            rebalance_timeout_ms: 300_000,
+            server_assignor: Some("range".into()),
+            classic_member_metadata: None,
+        };
+        let plain = ConsumerMemberMetadataValue {
+            client_id: "client-2".into(),
+            client_host: "/127.0.0.2".into(),
+            subscribed_topic_regex: Some(Str::default()),
+            classic_member_metadata: None,
+            ..Default::default()
+        };
+        let held = |topic_id: TopicId, partitions: &[(i32, i32)]| CurrentPartitions {
+            topic_id,
+            partitions: partitions.iter().map(|(partition, _)| *partition).collect(),
+            assignment_epochs: Some(partitions.iter().map(|(_, epoch)| *epoch).collect()),
+        };
+        let current = CurrentAssignmentValue {
+            member_epoch: 5,
+            previous_member_epoch: 4,
+            state: 1,
+            assigned_partitions: vec![held(TOPIC_ID, &[(0, 4), (2, 5)])],
+            partitions_pending_revocation: vec![held(other, &[(1, 3)])],
+        };
+        let nothing = CurrentAssignmentValue { previous_member_epoch: -1, ..Default::default() };
+        let target = TargetPartitions { topic_id: TOPIC_ID, partitions: vec![0, 2] };
+        let target = TargetAssignmentMemberValue { topic_partitions: vec![target] };
+        let epoch = |epoch, metadata_hash| {
+            CoordinatorRecord::consumer_group(&"group".into(), &ConsumerGroupMetadataValue { epoch, metadata_hash })
+        };
+        let target_epoch =
+            TargetAssignmentMetadataValue { assignment_epoch: 5, assignment_timestamp: 1_700_000_000_003 };
+        vec![
+            ("consumer-group", epoch(5, 0x1122_3344_5566_7788)),
+            ("consumer-group-plain", epoch(1, 0)),
+            ("consumer-group-tombstone", CoordinatorRecord::consumer_group_tombstone(&group)),
+            ("partition-metadata-tombstone", CoordinatorRecord::partition_metadata_tombstone(&group)),
+            ("consumer-member", CoordinatorRecord::consumer_member(&group, &first, &said)),
+            ("consumer-member-plain", CoordinatorRecord::consumer_member(&group, &second, &plain)),
+            ("consumer-member-tombstone", CoordinatorRecord::consumer_member_tombstone(&group, &first)),
+            ("target-epoch", CoordinatorRecord::target_epoch(&group, &target_epoch)),
+            ("target-epoch-tombstone", CoordinatorRecord::target_epoch_tombstone(&group)),
+            ("target", CoordinatorRecord::target(&group, &first, &target)),
+            ("target-plain", CoordinatorRecord::target(&group, &second, &TargetAssignmentMemberValue::default())),
+            ("target-tombstone", CoordinatorRecord::target_tombstone(&group, &first)),
+            ("current", CoordinatorRecord::current(&group, &first, &current)),
+            ("current-plain", CoordinatorRecord::current(&group, &second, &nothing)),
+            ("current-tombstone", CoordinatorRecord::current_tombstone(&group, &first)),
+        ]
     }
 
     #[test]
@@ -309,7 +423,13 @@ mod tests {
         for (name, key, value) in golden("write") {
             match decode(&key, None) {
                 Ok(Replay::Offset(_, None)) => assert!(name.starts_with("offset"), "{name}"),
-                Ok(Replay::Group(_, None)) => assert!(!name.starts_with("offset"), "{name}"),
+                Ok(Replay::Group(_, None)) => assert!(name.starts_with("group") || name == "empty", "{name}"),
+                Ok(Replay::ConsumerGroup(_, None)) => assert!(name.starts_with("consumer-group"), "{name}"),
+                Ok(Replay::PartitionMetadata(_, false)) => assert!(name.starts_with("partition"), "{name}"),
+                Ok(Replay::ConsumerMember(_, None)) => assert!(name.starts_with("consumer-member"), "{name}"),
+                Ok(Replay::TargetEpoch(_, None)) => assert!(name.starts_with("target-epoch"), "{name}"),
+                Ok(Replay::Target(_, None)) => assert!(name.starts_with("target"), "{name}"),
+                Ok(Replay::Current(_, None)) => assert!(name.starts_with("current"), "{name}"),
                 other => panic!("{name}: {other:?}"),
             }
             assert_eq!(value.is_none(), name.ends_with("tombstone"));
@@ -319,8 +439,8 @@ mod tests {
     #[test]
     fn what_is_not_known_is_a_fault_and_no_panic() {
         let bytes = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
-        // The kinds of KIP-848 and later groups.
-        assert_eq!(decode(&bytes(b"\0\x03\0\x01g"), None), Err(RecordFault::UnknownKind(3)));
+        // The kinds of share groups and streams groups.
+        assert_eq!(decode(&bytes(b"\0\x0a\0\x01g"), None), Err(RecordFault::UnknownKind(10)));
         assert_eq!(decode(&bytes(b"\xff\xff"), None), Err(RecordFault::UnknownKind(-1)));
         let (_, key, _) = golden("write").remove(0);
         let fault = decode(&key, Some(&bytes(b"\0\x05newer")));

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::command::{MemberIdentity, Token};
+use super::command::{MemberIdentity, Token, TopicPartitions};
 use super::error::GroupError;
 use crate::base::{LeaderEpoch, Offset, PartitionIndex, TopicId};
 use crate::protocol::Str;
@@ -39,6 +39,10 @@ pub enum Reply {
     ListGroups(Result<Vec<ListedGroup>, GroupError>),
     /// To DeleteGroups: each group once.
     DeleteGroups(Result<Vec<DeletedGroup>, GroupError>),
+    /// To ConsumerGroupHeartbeat.
+    ConsumerHeartbeat(Result<ConsumerAssigned, GroupError>),
+    /// To ConsumerGroupDescribe: each group once, in the order of the request.
+    DescribeConsumerGroups(Result<Vec<DescribedConsumerGroup>, GroupError>),
 }
 
 impl Reply {
@@ -61,6 +65,8 @@ impl Reply {
             Reply::DescribeGroups(_) => Reply::DescribeGroups(Err(error)),
             Reply::ListGroups(_) => Reply::ListGroups(Err(error)),
             Reply::DeleteGroups(_) => Reply::DeleteGroups(Err(error)),
+            Reply::ConsumerHeartbeat(_) => Reply::ConsumerHeartbeat(Err(error)),
+            Reply::DescribeConsumerGroups(_) => Reply::DescribeConsumerGroups(Err(error)),
         }
     }
 }
@@ -220,6 +226,65 @@ pub struct ListedGroup {
     pub protocol_type: Str,
     /// `Stable` and so on.
     pub state: &'static str,
-    /// Always `classic`.
+    /// `classic` or `consumer`.
     pub group_type: &'static str,
+}
+
+/// What a member of a consumer group is told (KIP-848).
+#[derive(Clone, PartialEq, Debug)]
+pub struct ConsumerAssigned {
+    /// The member's id; absent when it left.
+    pub member_id: Option<Str>,
+    /// Its epoch; -1 or -2 when it left.
+    pub member_epoch: i32,
+    /// When it is to be heard of again.
+    pub heartbeat_interval_ms: i32,
+    /// What it is to have; absent when it knows.
+    pub assignment: Option<Vec<TopicPartitions>>,
+}
+
+/// A group as ConsumerGroupDescribe shows it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct DescribedConsumerGroup {
+    /// Its name.
+    pub group: Str,
+    /// Why it is not shown: [`GroupError::GroupIdNotFound`], also for a group of another type.
+    pub error: Option<GroupError>,
+    /// `Empty`, `Assigning`, `Reconciling` or `Stable`.
+    pub state: &'static str,
+    /// The group's epoch.
+    pub group_epoch: i32,
+    /// The epoch of the assignment that it goes for.
+    pub assignment_epoch: i32,
+    /// Who assigns: `uniform` or `range`.
+    pub assignor: Str,
+    /// The members.
+    pub members: Vec<DescribedConsumer>,
+}
+
+/// A member as ConsumerGroupDescribe shows it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct DescribedConsumer {
+    /// Its id.
+    pub member_id: Str,
+    /// Of a static member.
+    pub group_instance_id: Option<Str>,
+    /// Where it is, as it says.
+    pub rack_id: Option<Str>,
+    /// Its epoch.
+    pub member_epoch: i32,
+    /// From its request's header.
+    pub client_id: Str,
+    /// Where it is, as the broker sees it.
+    pub client_host: Str,
+    /// Names of the topics that it subscribes to.
+    pub subscribed_topics: Vec<Str>,
+    /// Its expression for topics.
+    pub subscribed_regex: Option<Str>,
+    /// What it has: id, name and partitions.
+    pub assignment: Vec<(TopicPartitions, Str)>,
+    /// What it is to have in the end.
+    pub target: Vec<(TopicPartitions, Str)>,
+    /// It came by JoinGroup.
+    pub classic: bool,
 }

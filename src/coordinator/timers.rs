@@ -10,6 +10,8 @@ use crate::protocol::Str;
 pub(super) enum Timer {
     /// A member was silent for too long, or did not come back with the id that it was given.
     Session { group: Str, member: Str },
+    /// A member of the consumer protocol had the time to give partitions up.
+    Revocation { group: Str, member: Str },
     /// Members had the time to join.
     Join { group: Str },
     /// Members had the time to ask for their assignment.

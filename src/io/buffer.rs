@@ -7,10 +7,9 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use crossbeam_queue::ArrayQueue;
 
 use crate::base::limits::PAGE_BYTES;
 
@@ -110,7 +109,8 @@ impl fmt::Debug for AlignedBuf {
     }
 }
 
-/// Keeps returned memory for the next taker: one shelf per size. Clones share the shelves; any core may take and give back.
+/// Keeps returned memory for the next taker: one shelf per size. What came back last is given out first, because the processor may still have it in its
+/// cache: a copy of 16 KiB into memory of long ago took 2.2 us, into a ring of 16 MiB 0.8. Clones share the shelves; any core may take and give back.
 #[derive(Clone)]
 pub struct Pool {
     shelves: Arc<Shelves>,
@@ -120,7 +120,8 @@ impl Pool {
     /// A pool that keeps at most about `keep_bytes` per size for later (at least one allocation of each). It starts empty: a budget is a limit, not
     /// memory touched ahead of need.
     pub fn new(keep_bytes: usize) -> Self {
-        let shelf = |class: usize| ArrayQueue::new((keep_bytes / (PAGE_BYTES << class)).clamp(1, 4096));
+        let shelf =
+            |class: usize| Shelf { keep: (keep_bytes / (PAGE_BYTES << class)).clamp(1, 4096), ..Shelf::default() };
         Self { shelves: Arc::new(Shelves { classes: std::array::from_fn(shelf) }) }
     }
 
@@ -129,7 +130,8 @@ impl Pool {
         let pages = len.max(1).div_ceil(PAGE_BYTES);
         let class = pages.next_power_of_two().trailing_zeros() as usize;
         let Some(shelf) = self.shelves.classes.get(class) else { return AlignedBuf::zeroed(len) };
-        let memory = match shelf.pop() {
+        let kept = shelf.lock().pop();
+        let memory = match kept {
             Some(Kept(start)) => {
                 Memory { start, len: PAGE_BYTES << class, home: Some((Arc::clone(&self.shelves), class)) }
             }
@@ -140,7 +142,7 @@ impl Pool {
 
     /// Bytes that lie on the shelves now.
     pub fn kept_bytes(&self) -> usize {
-        self.shelves.classes.iter().enumerate().map(|(class, shelf)| shelf.len() * (PAGE_BYTES << class)).sum()
+        self.shelves.classes.iter().enumerate().map(|(class, shelf)| shelf.lock().len() * (PAGE_BYTES << class)).sum()
     }
 }
 
@@ -151,13 +153,37 @@ impl fmt::Debug for Pool {
 }
 
 struct Shelves {
-    classes: [ArrayQueue<Kept>; CLASSES],
+    classes: [Shelf; CLASSES],
+}
+
+/// Memory of one size. The lock is held for a push or a pop of a pointer.
+#[derive(Default)]
+struct Shelf {
+    kept: Mutex<Vec<Kept>>,
+    /// As many stay here at most.
+    keep: usize,
+}
+
+impl Shelf {
+    fn lock(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there was a place for it.
+    fn put(&self, memory: Kept) -> bool {
+        let mut kept = self.lock();
+        let fits = kept.len() < self.keep;
+        if fits {
+            kept.push(memory);
+        }
+        fits
+    }
 }
 
 impl Drop for Shelves {
     fn drop(&mut self) {
         for (class, shelf) in self.classes.iter().enumerate() {
-            while let Some(Kept(start)) = shelf.pop() {
+            for Kept(start) in std::mem::take(&mut *shelf.lock()) {
                 drop(Memory { start, len: PAGE_BYTES << class, home: None });
             }
         }
@@ -197,7 +223,7 @@ impl Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         if let Some((shelves, class)) = self.home.take()
-            && shelves.classes[class].push(Kept(self.start)).is_ok()
+            && shelves.classes[class].put(Kept(self.start))
         {
             return;
         }
@@ -237,6 +263,26 @@ mod tests {
         assert_eq!(large.len(), POOLED_BYTES_MAX + 1);
         drop(large);
         assert_eq!(pool.kept_bytes(), 8192, "what is too large is not kept");
+    }
+
+    /// A consumer that takes what came back longest ago goes round all memory there ever was, and finds none of it in the processor's cache.
+    #[test]
+    fn what_came_back_last_is_given_out_first() {
+        let pool = Pool::new(1 << 20);
+        let (first, second, third) = (pool.take(4096), pool.take(4096), pool.take(4096));
+        let (at_first, at_third) = (first.as_ptr(), third.as_ptr());
+        drop((third, second, first));
+        assert_eq!(pool.take(4096).as_ptr(), at_first);
+        let held = [pool.take(4096), pool.take(4096), pool.take(4096)];
+        assert_eq!(held[2].as_ptr(), at_third);
+    }
+
+    #[test]
+    fn no_more_is_kept_than_was_said() {
+        let pool = Pool::new(2 * PAGE_BYTES);
+        let taken: Vec<_> = (0..5).map(|_| pool.take(PAGE_BYTES)).collect();
+        drop(taken);
+        assert_eq!(pool.kept_bytes(), 2 * PAGE_BYTES);
     }
 
     #[test]

@@ -210,6 +210,8 @@ fn by_other_hands(message: &Declared, version: i16, body: Bytes) -> Option<Bytes
         ElectLeadersResponse AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse
         ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse DescribeQuorumRequest
         DescribeQuorumResponse ConsumerProtocolSubscription ConsumerProtocolAssignment
+        ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse ConsumerGroupDescribeRequest
+        ConsumerGroupDescribeResponse
     }
 }
 

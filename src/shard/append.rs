@@ -10,7 +10,7 @@ use super::message::{Answer, Appended, ProduceBatch, ProduceError, Reply};
 use super::waiters::{Answers, Pending};
 use super::{Defect, State};
 use crate::base::limits::DRAIN_AHEAD_BYTES;
-use crate::base::{LogId, ProducerId, ShardId, Timestamp};
+use crate::base::{LogId, Offset, ProducerId, ShardId, Timestamp};
 use crate::coordinator::AppendId;
 use crate::partition::Decision;
 use crate::record;
@@ -213,12 +213,15 @@ impl State {
     }
 
     fn block_committed(&mut self, block: CommittedBlock) {
-        let mut logs: SmallVec<[LogId; 8]> = SmallVec::new();
+        let (mut from, mut logs) = (block.sequence, SmallVec::<[(LogId, Offset); 8]>::new());
         for entry in block.entries {
+            from = from.min(entry.first_block);
             match entry.head.kind {
                 Kind::Append => {
-                    if logs.last() != Some(&entry.head.log) {
-                        logs.push(entry.head.log);
+                    let Head { log, last, .. } = entry.head;
+                    match logs.last_mut().filter(|(before, _)| *before == log) {
+                        Some((_, end)) => *end = last,
+                        None => logs.push((log, last)),
                     }
                     self.batch_durable(entry);
                 }
@@ -226,7 +229,7 @@ impl State {
                 _ => {}
             }
         }
-        self.cache.remember(block.sequence, block.bytes, logs);
+        self.cache.remember(from, block.sequence, block.bytes, logs);
     }
 
     fn batch_durable(&mut self, entry: Committed) {

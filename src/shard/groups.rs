@@ -252,6 +252,8 @@ pub(super) struct Groups {
     /// What the clock is set to. `None`: it sleeps until it is woken.
     clock: Option<Mono>,
     clock_wake: Notify,
+    /// Counts how often topics changed since the start.
+    topics_version: u64,
     to_load: VecDeque<(LogId, u64)>,
     load_wake: Notify,
     /// The broker is stopping: nothing more is taken in.
@@ -308,6 +310,7 @@ impl Groups {
             deadlines: BTreeSet::new(),
             clock: None,
             clock_wake: Notify::default(),
+            topics_version: 0,
             to_load: VecDeque::new(),
             load_wake: Notify::default(),
             closed: false,
@@ -344,6 +347,11 @@ impl Groups {
             Some(GroupOffset { place, log: (log, placement(log, cores)) })
         });
         census.offsets.extend(shown.take(room));
+    }
+
+    /// Topics were made or deleted, or have more partitions: groups that subscribe to them look again.
+    pub(super) fn topics_changed(&mut self) {
+        self.topics_version += 1;
     }
 
     /// Takes no more commands.
@@ -451,7 +459,12 @@ impl State {
         let parks = parks(&command);
         // Who joined may sync: rebalances under way can end, and there are no more of those than joined.
         let joins = matches!(command, GroupCommand::JoinGroup(_));
-        let grows = joins || matches!(command, GroupCommand::OffsetCommit(_));
+        let grows = joins
+            || match &command {
+                GroupCommand::OffsetCommit(_) => true,
+                GroupCommand::ConsumerHeartbeat(heartbeat) => heartbeat.may_write_much(),
+                _ => false,
+            };
         let no_space = grows && self.admission.is_closed_to_groups();
         if let Some(error) = self.groups.refusal(log, joins, no_space) {
             return self.tell(asker, command.refused(error));
@@ -460,7 +473,8 @@ impl State {
         let token = Token(self.groups.tokens_given);
         self.groups.waiting.insert(token, Waiting { asker, parks });
         self.groups.parked += usize::from(parks);
-        let effects = self.groups.lend(log, |coordinator| coordinator.handle(token, command, now));
+        let topics = TopicsNow { image: &self.image, version: self.groups.topics_version };
+        let effects = self.groups.lend(log, |coordinator| coordinator.handle(token, command, &topics, now));
         self.carry_out(log, effects.unwrap_or_default(), now.wall);
     }
 
@@ -470,7 +484,8 @@ impl State {
             self.groups.clock = next.map(|(due, _)| due);
             return Tick::Wait(self.groups.clock);
         };
-        let effects = self.groups.lend(log, |coordinator| coordinator.tick(now));
+        let topics = TopicsNow { image: &self.image, version: self.groups.topics_version };
+        let effects = self.groups.lend(log, |coordinator| coordinator.tick(&topics, now));
         self.carry_out(log, effects.unwrap_or_default(), now.wall);
         Tick::Done
     }
@@ -575,6 +590,31 @@ impl State {
             Asker::Here(call) => call.give(answer),
             Asker::There { shard, token } => self.mesh.reply(shard, Reply { token, answer }),
         }
+    }
+}
+
+/// The topics of an image, as coordinators know them.
+struct TopicsNow<'a> {
+    image: &'a Image,
+    version: u64,
+}
+
+impl coordinator::Topics for TopicsNow<'_> {
+    fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn find(&self, name: &str) -> Option<(TopicId, i32)> {
+        let topic = self.image.topic(name)?;
+        Some((topic.id, i32::try_from(topic.partitions.len()).ok()?))
+    }
+
+    fn name(&self, id: TopicId) -> Option<Str> {
+        self.image.topic_by_id(&id).map(|topic| Str::from(topic.name.clone()))
+    }
+
+    fn names(&self) -> Box<dyn Iterator<Item = Str> + '_> {
+        Box::new(self.image.topics().map(|topic| Str::from(topic.name.clone())))
     }
 }
 

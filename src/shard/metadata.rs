@@ -303,6 +303,9 @@ impl Shard {
         self.with(|state| {
             state.image = image;
             let mut deleted: Vec<&Topic> = Vec::new();
+            if events.iter().any(changes_topics) {
+                state.groups.topics_changed();
+            }
             for event in events {
                 match event {
                     Event::TopicCreated(topic) => {
@@ -335,6 +338,14 @@ impl Shard {
             }
             state.topics_deleted(&deleted, now);
         });
+    }
+}
+
+/// Which topics there are, or how many partitions they have, is not what it was.
+fn changes_topics(event: &Event) -> bool {
+    match event {
+        Event::TopicCreated(_) | Event::TopicDeleted(_) | Event::PartitionsCreated(..) => true,
+        Event::ConfigsAltered(_) | Event::NodeStarted(_) => false,
     }
 }
 

@@ -63,7 +63,7 @@ pub use waiters::{Answers, ProduceTicket};
 
 use admission::Admission;
 use append::{Due, Origin, Part};
-use cache::Cache;
+use cache::{Cache, Readers};
 use groups::{Asker, Groups};
 use lines::{Lines, Sender};
 use message::{Answer, Ask, Reply, Request};
@@ -192,12 +192,13 @@ pub(super) struct Replica {
     pub log: Log,
     /// It stands in [`State::ahead`].
     drains_ahead: bool,
+    readers: Readers,
     waiting: Crowd,
 }
 
 impl Replica {
     fn new(partition: Partition, log: Log) -> Self {
-        Self { partition, log, drains_ahead: false, waiting: Crowd::default() }
+        Self { partition, log, drains_ahead: false, readers: Readers::default(), waiting: Crowd::default() }
     }
 
     /// Ends every wait for more of this log. Waits are one-shot.

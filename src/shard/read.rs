@@ -114,10 +114,12 @@ impl Shard {
     }
 
     pub(super) fn plan_here(&self, specs: &[FetchSpec]) -> Vec<Result<Planned, ReadError>> {
+        let now = self.io().now();
         self.with(|state| {
             let plan = |spec: &FetchSpec| {
-                let replica = state.replicas.get(&spec.log).ok_or(ReadError::NoSuchLog)?;
+                let replica = state.replicas.get_mut(&spec.log).ok_or(ReadError::NoSuchLog)?;
                 let (bounds, diverging) = check(replica, spec)?;
+                replica.readers.asked(spec.offset, now);
                 let available = if diverging.is_some() { 0 } else { replica.log.available(spec.offset, bounds.up_to) };
                 Ok(Planned { marks: marks(&bounds), available, diverging })
             };

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::waiters::{Signal, first};
 use super::{Defect, Replica, Shard, State};
 use crate::base::limits::{DELETIONS_PER_PASS, PAGE_BYTES, YIELD_BYTES};
-use crate::base::{LogId, Offset, Set};
+use crate::base::{LogId, Mono, Offset, Set};
 use crate::cluster::{Image, LogState};
 use crate::storage::drive::boot::{CheckpointWriter, Seal};
 use crate::storage::drive::journal::{self, JournalHost};
@@ -80,9 +80,11 @@ impl Host for Shard {
     }
 
     fn drained(&self, bytes: u64) {
+        let now = self.io().now();
         self.with(|state| {
             state.counter.counts.drains += 1;
             state.counter.counts.drained_bytes += bytes;
+            state.shrink_cache(now);
         });
     }
 
@@ -320,7 +322,6 @@ impl Shard {
         let now = self.io().wall_clock();
         self.with(|state| {
             finished.iter().for_each(|number| state.journal.recycle(*number));
-            state.shrink_cache();
             state.room_was_made(now);
         });
     }
@@ -432,14 +433,25 @@ impl State {
         }
     }
 
-    pub(super) fn shrink_cache(&mut self) {
-        let undrained = self.replicas.values().filter_map(|replica| replica.log.oldest_undrained_seq()).min();
-        let (replicas, cache) = (&mut self.replicas, &mut self.cache);
-        cache.shrink(undrained.unwrap_or(u64::MAX), |log, sequence| {
-            if let Some(replica) = replicas.get_mut(&log) {
-                replica.log.evict_through(sequence);
+    /// Lets go of the oldest blocks that are drained, as long as they are too many or nobody reads at or before what is in them.
+    fn shrink_cache(&mut self, now: Mono) {
+        while let Some((block, too_many)) = self.cache.oldest() {
+            while let Some((log, last)) = block.logs.get(block.passed) {
+                if let Some(replica) = self.replicas.get_mut(log) {
+                    let undrained = replica.log.oldest_undrained_seq().is_some_and(|oldest| oldest <= block.sequence);
+                    if undrained || !too_many && replica.readers.may_want(*last, now) {
+                        return;
+                    }
+                }
+                block.passed += 1;
             }
-        });
+            for (log, _) in &block.logs {
+                if let Some(replica) = self.replicas.get_mut(log) {
+                    replica.log.evict_through(block.sequence, too_many);
+                }
+            }
+            self.cache.forget_oldest();
+        }
     }
 }
 

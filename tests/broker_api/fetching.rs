@@ -312,6 +312,8 @@ fn a_slow_reader_is_not_idle() {
     let node = Node::with("broker-api-slow", 1, |options| options.net.idle_max = Duration::from_millis(400));
     let mut wire = node.connect();
     wire.create("f-slow", 1, &[]);
+    // Somebody reads from here on, so all of it stays in memory and fits one answer.
+    assert_eq!(one(&fetch(&mut wire, &request("f-slow", vec![from(0, 0)]))).error_code, 0);
     for _ in 0..40 {
         assert_eq!(wire.produce("f-slow", 0, -1, &batch(1_000_000)).error_code, 0);
     }

@@ -24,7 +24,7 @@ fn node(name: &str, cores: usize, change: impl FnOnce(&mut Options)) -> Node {
     })
 }
 
-fn find_coordinator(wire: &mut Wire, groups: &[&str]) -> FindCoordinatorResponse {
+pub fn find_coordinator(wire: &mut Wire, groups: &[&str]) -> FindCoordinatorResponse {
     let coordinator_keys = groups.iter().map(|group| Str::from(*group)).collect();
     wire.call(ApiKey::FindCoordinator, 6, &FindCoordinatorRequest { coordinator_keys, ..Default::default() })
 }
@@ -160,7 +160,7 @@ impl Member {
     }
 }
 
-fn commit(
+pub fn commit(
     wire: &mut Wire,
     version: i16,
     group: &str,
@@ -196,7 +196,7 @@ fn commit_alone(wire: &mut Wire, group: &str, topic: &str, offsets: &[(i32, i64)
 }
 
 /// All offsets of a group: topic, partition, offset.
-fn committed(wire: &mut Wire, group: &str) -> Vec<(String, i32, i64)> {
+pub fn committed(wire: &mut Wire, group: &str) -> Vec<(String, i32, i64)> {
     let group = offset_fetch::OffsetFetchRequestGroup { group_id: group.into(), topics: None, ..Default::default() };
     let request = OffsetFetchRequest { groups: vec![group], ..Default::default() };
     let mut response: OffsetFetchResponse = wire.call(ApiKey::OffsetFetch, 9, &request);
@@ -344,7 +344,7 @@ fn a_group_outlives_a_kill() {
 }
 
 /// Asks again until the coordinator is loaded.
-fn retry_while_loading(mut ask: impl FnMut() -> Option<()>) {
+pub fn retry_while_loading(mut ask: impl FnMut() -> Option<()>) {
     while ask().is_none() {}
 }
 
@@ -541,7 +541,7 @@ fn every_version_of_every_group_api_answers() {
     }
 }
 
-fn topic_id(wire: &mut Wire, name: &str) -> TopicId {
+pub fn topic_id(wire: &mut Wire, name: &str) -> TopicId {
     let topic = metadata::MetadataRequestTopic { name: Some(name.into()), ..Default::default() };
     let request = MetadataRequest { topics: Some(vec![topic]), ..Default::default() };
     wire.call::<_, MetadataResponse>(ApiKey::Metadata, 12, &request).topics[0].topic_id

@@ -7,6 +7,7 @@ mod admin; // partitions added, records deleted, sizes, producers, elections and
 mod bad_input; // what a peer may send that it should not
 mod compression; // batches stored in the codec of their topic
 mod configs; // settings described and altered
+mod consumer_groups; // members and epochs of the consumer protocol
 mod fetching; // sessions, limits, waiting
 mod groups; // members, generations, committed offsets
 mod producing; // acks, order, sequences, batches that are refused

@@ -83,6 +83,8 @@ fn every_version_of_every_api_answers() {
         (55, 0, 2),
         (60, 0, 2),
         (61, 0, 0),
+        (68, 0, 1),
+        (69, 0, 1),
         (74, 0, 1),
         (75, 0, 0),
     ];
@@ -93,7 +95,11 @@ fn every_version_of_every_api_answers() {
         assert_eq!((response.error_code, response.api_keys.len()), (0, expected.len()));
         if version >= 3 {
             let features: Vec<_> = response.finalized_features.iter().map(|feature| feature.name.as_str()).collect();
-            assert_eq!(features, ["metadata.version"]);
+            assert_eq!(features, ["metadata.version", "group.version"]);
+            let group = &response.finalized_features[1];
+            assert_eq!((group.min_version_level, group.max_version_level), (1, 1));
+            let group = response.supported_features.iter().find(|feature| *feature.name == *"group.version");
+            assert_eq!(group.map(|feature| (feature.min_version, feature.max_version)), Some((1, 1)));
             assert!(response.finalized_features_epoch > 0);
         }
     }

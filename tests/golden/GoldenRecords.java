@@ -3,21 +3,30 @@
 //
 //   read NAME KEY VALUE     a record in one version, for reading
 //   write NAME KEY VALUE    a record in the version that the broker itself chooses
+//   topics HASH NAME:PARTITIONS...     the hash of topics that stands with a group's epoch; their ids are those of their places, from 1 on
 //   hash GROUP PARTITIONS PARTITION    the partition of a group, whose name is in hexadecimal UTF-8
 
+import java.lang.reflect.Proxy;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.HexFormat;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.OptionalLong;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.TreeSet;
 import org.apache.kafka.common.Uuid;
 import org.apache.kafka.common.message.JoinGroupRequestData;
 import org.apache.kafka.common.protocol.ApiMessage;
 import org.apache.kafka.common.utils.LogContext;
 import org.apache.kafka.common.utils.Time;
 import org.apache.kafka.common.utils.Utils;
+import org.apache.kafka.coordinator.common.runtime.CoordinatorMetadataImage;
 import org.apache.kafka.coordinator.common.runtime.CoordinatorRecord;
 import org.apache.kafka.coordinator.group.GroupCoordinatorRecordHelpers;
 import org.apache.kafka.coordinator.group.GroupCoordinatorRecordSerde;
@@ -31,6 +40,9 @@ import org.apache.kafka.coordinator.group.generated.LegacyOffsetCommitKey;
 import org.apache.kafka.coordinator.group.generated.LegacyOffsetCommitValue;
 import org.apache.kafka.coordinator.group.generated.OffsetCommitKey;
 import org.apache.kafka.coordinator.group.generated.OffsetCommitValue;
+import org.apache.kafka.coordinator.group.modern.MemberState;
+import org.apache.kafka.coordinator.group.modern.consumer.ConsumerGroupMember;
+import org.apache.kafka.coordinator.group.modern.consumer.ResolvedRegularExpression;
 import org.apache.kafka.server.common.ApiMessageAndVersion;
 
 public class GoldenRecords {
@@ -61,6 +73,10 @@ public class GoldenRecords {
         print("write offset-plain", commit(OptionalInt.empty(), OptionalLong.empty(), Uuid.ZERO_UUID));
         print("write offset-expires", commit(OptionalInt.of(5), OptionalLong.of(1700000000002L), TOPIC_ID));
         print("write offset-tombstone", GroupCoordinatorRecordHelpers.newOffsetCommitTombstoneRecord("group", "topic", 7));
+        consumers();
+        topics();
+        topics("t", 1);
+        topics("orders", 3, "grüße", 12, "a", 100);
         // The last one's hash is the smallest number, of which there is no absolute value.
         for (String name : List.of("", "a", "group", "console-consumer-12345", "grüße", "\ud83d\ude00 smile", "polygenelubricants")) {
             for (int partitions : new int[] {1, 16, 50}) {
@@ -68,6 +84,60 @@ public class GoldenRecords {
                     + " " + partitions + " " + Utils.abs(name.hashCode()) % partitions);
             }
         }
+    }
+
+    /** Records of groups of the consumer protocol. */
+    static void consumers() {
+        Uuid other = new Uuid(1, 2);
+        ConsumerGroupMember member = new ConsumerGroupMember.Builder("member-1").setInstanceId("instance-1").setRackId("rack-1")
+            .setClientId("client-1").setClientHost("/127.0.0.1").setSubscribedTopicNames(List.of("b", "a")).setSubscribedTopicRegex("c.*")
+            .setRebalanceTimeoutMs(300000).setServerAssignorName("range").setMemberEpoch(5).setPreviousMemberEpoch(4)
+            .setState(MemberState.UNREVOKED_PARTITIONS).setAssignedPartitions(Map.of(TOPIC_ID, new TreeMap<>(Map.of(0, 4, 2, 5))))
+            .setPartitionsPendingRevocation(Map.of(other, Map.of(1, 3))).build();
+        ConsumerGroupMember plain = new ConsumerGroupMember.Builder("member-2").setClientId("client-2").setClientHost("/127.0.0.2").build();
+        print("write consumer-group", GroupCoordinatorRecordHelpers.newConsumerGroupEpochRecord("group", 5, 0x1122334455667788L));
+        print("write consumer-group-plain", GroupCoordinatorRecordHelpers.newConsumerGroupEpochRecord("group", 1, 0));
+        print("write consumer-group-tombstone", GroupCoordinatorRecordHelpers.newConsumerGroupEpochTombstoneRecord("group"));
+        print("write partition-metadata-tombstone", GroupCoordinatorRecordHelpers.newConsumerGroupSubscriptionMetadataTombstoneRecord("group"));
+        print("write consumer-member", GroupCoordinatorRecordHelpers.newConsumerGroupMemberSubscriptionRecord("group", member));
+        print("write consumer-member-plain", GroupCoordinatorRecordHelpers.newConsumerGroupMemberSubscriptionRecord("group", plain));
+        print("write consumer-member-tombstone", GroupCoordinatorRecordHelpers.newConsumerGroupMemberSubscriptionTombstoneRecord("group", "member-1"));
+        print("write target-epoch", GroupCoordinatorRecordHelpers.newConsumerGroupTargetAssignmentMetadataRecord("group", 5, 1700000000003L));
+        print("write target-epoch-tombstone", GroupCoordinatorRecordHelpers.newConsumerGroupTargetAssignmentMetadataTombstoneRecord("group"));
+        print("write target", GroupCoordinatorRecordHelpers.newConsumerGroupTargetAssignmentRecord("group", "member-1",
+            Map.of(TOPIC_ID, new TreeSet<>(Set.of(0, 2)))));
+        print("write target-plain", GroupCoordinatorRecordHelpers.newConsumerGroupTargetAssignmentRecord("group", "member-2", Map.of()));
+        print("write target-tombstone", GroupCoordinatorRecordHelpers.newConsumerGroupTargetAssignmentTombstoneRecord("group", "member-1"));
+        print("write current", GroupCoordinatorRecordHelpers.newConsumerGroupCurrentAssignmentRecord("group", member));
+        print("write current-plain", GroupCoordinatorRecordHelpers.newConsumerGroupCurrentAssignmentRecord("group", plain));
+        print("write current-tombstone", GroupCoordinatorRecordHelpers.newConsumerGroupCurrentAssignmentTombstoneRecord("group", "member-1"));
+        print("read expression-0", GroupCoordinatorRecordHelpers.newConsumerGroupRegularExpressionRecord("group", "c.*",
+            new ResolvedRegularExpression(Set.of("ca"), 7, 1700000000003L)));
+    }
+
+    /** Names and numbers of partitions, by turns. */
+    static void topics(Object... topics) {
+        Map<String, Long> hashes = new HashMap<>();
+        StringBuilder line = new StringBuilder();
+        for (int i = 0; i < topics.length; i += 2) {
+            String name = (String) topics[i];
+            int partitions = (Integer) topics[i + 1];
+            Uuid id = new Uuid(0x0101010101010101L * (i / 2 + 1), 0x0101010101010101L * (i / 2 + 1));
+            CoordinatorMetadataImage.TopicMetadata topic = (CoordinatorMetadataImage.TopicMetadata) Proxy.newProxyInstance(
+                GoldenRecords.class.getClassLoader(), new Class<?>[] {CoordinatorMetadataImage.TopicMetadata.class},
+                (proxy, method, arguments) -> switch (method.getName()) {
+                    case "name" -> name;
+                    case "id" -> id;
+                    case "partitionCount" -> partitions;
+                    default -> new ArrayList<String>();
+                });
+            CoordinatorMetadataImage image = (CoordinatorMetadataImage) Proxy.newProxyInstance(
+                GoldenRecords.class.getClassLoader(), new Class<?>[] {CoordinatorMetadataImage.class},
+                (proxy, method, arguments) -> Optional.of(topic));
+            hashes.put(name, org.apache.kafka.coordinator.group.Utils.computeTopicHash(name, image));
+            line.append(" ").append(HexFormat.of().formatHex(name.getBytes(StandardCharsets.UTF_8))).append(":").append(partitions);
+        }
+        System.out.println("topics " + org.apache.kafka.coordinator.group.Utils.computeGroupHash(hashes) + line);
     }
 
     static CoordinatorRecord commit(OptionalInt epoch, OptionalLong expires, Uuid topicId) {

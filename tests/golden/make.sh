@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes wire.txt, schemas.txt, consumer_offsets.txt and groups.txt anew from a directory that holds the jars of kafka-clients and kafka-group-coordinator
+# Makes wire.txt, schemas.txt, consumer_offsets.txt, groups.txt and consumers.txt anew from a directory that holds the jars of kafka-clients and kafka-group-coordinator
 # 4.3.1, and those that they need (jackson, kafka-coordinator-common, kafka-server-common and so on).
 #   tests/golden/make.sh JARS
 set -eu
@@ -15,3 +15,5 @@ java -cp "$jars/*" "$here/GoldenRecords.java" > "$here/consumer_offsets.txt.new"
 mv "$here/consumer_offsets.txt.new" "$here/consumer_offsets.txt"
 java -cp "$jars/*" "$here/GoldenGroups.java" 320 1 2 3 92 261 422 471 593 2>/dev/null > "$here/groups.txt.new"
 mv "$here/groups.txt.new" "$here/groups.txt"
+java -cp "$jars/*" "$here/GoldenConsumers.java" 400 1 2 3 4 5 6 2>/dev/null > "$here/consumers.txt.new"
+mv "$here/consumers.txt.new" "$here/consumers.txt"

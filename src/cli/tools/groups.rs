@@ -153,25 +153,40 @@ fn describe(client: &mut Client, name: &str) -> Result<Shown, Refusal> {
             "topic": topic, "partition": partition, "offset": offset, "end": end, "lag": lag, "client": by,
         }));
     }
-    let mut parts = vec![
-        Part::Line(format!("group {}  {}  {} {}", group.group, group.state, group.protocol_type, group.protocol)),
-        Part::Table(&["topic", "partition", "offset", "end", "lag", "client"], rows),
-    ];
+    let mut head = format!("group {}  {}  {} {}", group.group, group.state, group.protocol_type, group.protocol);
+    if let Some((epoch, assigned)) = group.epochs {
+        head += &format!("  type {}, epoch {epoch}, assignment of epoch {assigned}", group.kind);
+    }
+    let mut parts =
+        vec![Part::Line(head), Part::Table(&["topic", "partition", "offset", "end", "lag", "client"], rows)];
     if !group.members.is_empty() {
         let row = |member: &GroupMember| {
             let held = member.partitions.len().to_string();
-            vec![member.id.clone(), member.client_id.clone(), member.host.clone(), held]
+            let mut row = vec![member.id.clone(), member.client_id.clone(), member.host.clone(), held];
+            row.extend(member.epoch.iter().flat_map(|epoch| [member.target.len().to_string(), epoch.to_string()]));
+            row
+        };
+        let columns: &[_] = match group.epochs {
+            Some(_) => &["member", "client", "host", "partitions", "target", "epoch"],
+            None => &["member", "client", "host", "partitions"],
         };
         parts.push(Part::Line(String::new()));
-        parts.push(Part::Table(&["member", "client", "host", "partitions"], group.members.iter().map(row).collect()));
+        parts.push(Part::Table(columns, group.members.iter().map(row).collect()));
     }
     let members: Vec<_> = group
         .members
         .iter()
-        .map(|m| json!({ "member": m.id, "instance": m.instance, "client": m.client_id, "host": m.host, "partitions": m.partitions }))
+        .map(|m| {
+            json!({
+                "member": m.id, "instance": m.instance, "client": m.client_id, "host": m.host, "epoch": m.epoch,
+                "partitions": m.partitions, "target": m.epoch.map(|_| &m.target),
+            })
+        })
         .collect();
+    let (epoch, assignment_epoch) = group.epochs.unzip();
     let json = json!({
-        "group": group.group, "state": group.state, "protocol_type": group.protocol_type, "protocol": group.protocol,
+        "group": group.group, "state": group.state, "type": group.kind, "protocol_type": group.protocol_type,
+        "protocol": group.protocol, "epoch": epoch, "assignment_epoch": assignment_epoch,
         "members": members, "offsets": json,
     });
     Ok(Shown { parts, json })
@@ -273,6 +288,8 @@ mod tests {
             instance: None,
             client_id: client.into(),
             host: String::new(),
+            epoch: None,
+            target: Vec::new(),
             partitions: partitions.iter().map(|partition| ("t".into(), *partition)).collect(),
         };
         let offset = |partition, offset| GroupOffset { topic: "t".into(), partition, offset };

@@ -130,7 +130,8 @@ fn a_group_that_is_deleted_has_its_offsets_until_that_is_durable() {
     world.commit_offsets(commit("g", &[("t", 0, 1), ("t", 1, 1)])).unwrap();
     world.slow = true;
     let deletion = world.ask(Command::DeleteGroups { groups: vec!["g".into()] });
-    let fetch = OffsetFetch { group: "g".into(), topics: None, require_stable: true };
+    let fetch =
+        OffsetFetch { group: "g".into(), member_id: None, member_epoch: -1, topics: None, require_stable: true };
     let stable = world.ask(Command::OffsetFetch(fetch));
     assert_eq!(world.offsets("g").len(), 2);
     assert!(world.waits(deletion) && world.waits(stable));

@@ -31,7 +31,7 @@ fn a_group_gives_out_so_many_ids() {
         let mut join = join();
         join.member_uuid[8..].copy_from_slice(&(number as u64).to_be_bytes());
         // Not by way of the world, which looks at the whole group each time.
-        let effects = world.coordinator.handle(Token(0), Command::JoinGroup(join), world.now);
+        let effects = world.coordinator.handle(Token(0), Command::JoinGroup(join), &world.topics, world.now);
         let first = effects.appends.iter().flat_map(|append| world.coordinator.committed(append.id));
         let answer = first.collect::<Vec<_>>().pop().or(effects.answers.first().cloned()).unwrap();
         assert!(matches!(answer.reply, Reply::JoinGroup(Err(JoinRefused { error: GroupError::MemberIdRequired, .. }))));
@@ -60,13 +60,19 @@ fn a_partition_takes_so_many_groups() {
         loading.replay(&record.key, record.value.as_ref(), now).unwrap();
     }
     let mut coordinator = loading.loaded(now);
-    let mut answer = |command| coordinator.handle(Token(1), command, now).answers.remove(0).reply;
+    let mut answer =
+        |command| coordinator.handle(Token(1), command, &TestTopics::default(), now).answers.remove(0).reply;
     let full = GroupError::GroupMaxSizeReached;
     let reply = answer(Command::JoinGroup(joining("a")));
     assert_eq!(reply, Reply::JoinGroup(Err(JoinRefused { error: full, member_id: Str::default() })));
     let reply = answer(Command::OffsetCommit(commit("g", &[("t", 0, 1)])));
     assert_eq!(reply, Reply::OffsetCommit(Err(GroupError::InvalidCommitOffsetSize)));
-    assert!(!coordinator.handle(Token(1), Command::OffsetCommit(commit("7", &[("t", 0, 1)])), now).appends.is_empty());
+    assert!(
+        !coordinator
+            .handle(Token(1), Command::OffsetCommit(commit("7", &[("t", 0, 1)])), &TestTopics::default(), now)
+            .appends
+            .is_empty()
+    );
 }
 
 #[test]
@@ -82,7 +88,7 @@ fn a_group_commits_so_many_offsets() {
         Command::OffsetCommit(commit)
     };
     let mut results = |range| {
-        let effects = coordinator.handle(Token(1), partitions(range), now);
+        let effects = coordinator.handle(Token(1), partitions(range), &TestTopics::default(), now);
         let mut answers = effects.answers;
         answers.extend(effects.appends.iter().flat_map(|append| coordinator.committed(append.id)));
         match answers.remove(0).reply {
@@ -193,7 +199,13 @@ fn an_answer_does_not_grow_by_asking_for_the_same_again() {
     large.topics[0].partitions[0].metadata = "x".repeat(4_096).into();
     world.commit_offsets(large).unwrap();
     let topic = || FetchTopic { name: "t".into(), topic_id: TopicId::ZERO, partitions: vec![PartitionIndex(0); 100] };
-    let fetch = OffsetFetch { group: "g".into(), topics: Some(vec![topic(), topic()]), require_stable: false };
+    let fetch = OffsetFetch {
+        group: "g".into(),
+        member_id: None,
+        member_epoch: -1,
+        topics: Some(vec![topic(), topic()]),
+        require_stable: false,
+    };
     let token = world.ask(Command::OffsetFetch(fetch));
     assert_eq!(world.fetched(token).len(), 1);
     let token = world.ask(Command::DescribeGroups { groups: vec!["g".into(); 100] });

@@ -140,7 +140,7 @@ fn a_search_is_cut_into_steps() {
     world.at(Mono(u64::try_from((8 * DAY).as_nanos()).unwrap()));
     for step in 1..=4 {
         assert!(world.coordinator.next_deadline().is_some_and(|at| at <= world.now.mono));
-        let effects = world.coordinator.tick(world.now);
+        let effects = world.coordinator.tick(&world.topics, world.now);
         assert!(effects.appends.iter().map(|append| append.records.len()).sum::<usize>() <= 512, "step {step}");
         world.absorb(effects);
     }
@@ -181,7 +181,7 @@ fn the_search_for_offsets_of_deleted_topics_is_cut_into_steps() {
     world.coordinator.topics_deleted(&t, world.now);
     let mut steps = 0;
     while world.coordinator.next_deadline() == Some(world.now.mono) {
-        let effects = world.coordinator.tick(world.now);
+        let effects = world.coordinator.tick(&world.topics, world.now);
         assert!(effects.appends.iter().map(|append| append.records.len()).sum::<usize>() <= 512);
         world.absorb(effects);
         // Deleted while a search is under way.

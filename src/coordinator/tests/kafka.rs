@@ -67,7 +67,7 @@ impl Kafka {
         }
         self.world.given += 1;
         let token = Token(self.world.given);
-        let effects = self.world.coordinator.handle(token, command, self.world.now);
+        let effects = self.world.coordinator.handle(token, command, &self.world.topics, self.world.now);
         self.world.absorb(effects);
         token
     }
@@ -127,11 +127,14 @@ fn command(name: &str, words: &[&str]) -> Command {
             member_id: text(words[1]),
             group_instance_id: nullable(words[2]),
             generation_id: words[3].parse().unwrap(),
+            knows_epochs: true,
             retention_time_ms: words[4].parse().unwrap(),
             topics: list(words[5]).into_iter().map(commit_topic).collect(),
         }),
         "fetch" => Command::OffsetFetch(OffsetFetch {
             group,
+            member_id: None,
+            member_epoch: -1,
             topics: (words[1] != "-").then(|| list(words[1]).into_iter().map(fetch_topic).collect()),
             require_stable: true,
         }),
@@ -185,15 +188,15 @@ fn topic_id(number: &str, name: &str) -> TopicId {
     TopicId(id)
 }
 
-fn text(word: &str) -> Str {
+pub(super) fn text(word: &str) -> Str {
     if word == "~" { Str::default() } else { word.into() }
 }
 
-fn nullable(word: &str) -> Option<Str> {
+pub(super) fn nullable(word: &str) -> Option<Str> {
     (word != "-").then(|| text(word))
 }
 
-fn list(word: &str) -> Vec<&str> {
+pub(super) fn list(word: &str) -> Vec<&str> {
     if word == "~" { Vec::new() } else { word.split(',').collect() }
 }
 
@@ -202,12 +205,12 @@ fn unhex(word: &str) -> Bytes {
     if word == "~" { Bytes::new() } else { (0..word.len()).step_by(2).map(digits).collect() }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     shown(&digits)
 }
 
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     if text.is_empty() { "~".into() } else { text.into() }
 }
 
@@ -306,7 +309,7 @@ fn code_of(result: &Result<(), GroupError>) -> i16 {
 }
 
 /// Kafka's number of an error, which each of ours documents.
-fn code(error: GroupError) -> i16 {
+pub(super) fn code(error: GroupError) -> i16 {
     match error {
         GroupError::UnknownServerError => -1,
         GroupError::OffsetMetadataTooLarge => 12,
@@ -327,6 +330,13 @@ fn code(error: GroupError) -> i16 {
         GroupError::GroupMaxSizeReached => 81,
         GroupError::FencedInstanceId => 82,
         GroupError::GroupSubscribedToTopic => 86,
+        GroupError::UnsupportedVersion => 35,
+        GroupError::FencedMemberEpoch => 110,
+        GroupError::UnreleasedInstanceId => 111,
+        GroupError::UnsupportedAssignor => 112,
+        GroupError::StaleMemberEpoch => 113,
+        GroupError::InvalidRegularExpression => 128,
+        GroupError::InvalidRequest(_) => 42,
     }
 }
 

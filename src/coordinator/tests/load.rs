@@ -75,7 +75,7 @@ fn records_that_are_not_understood_are_counted() {
     let bytes = |bytes: &'static [u8]| Bytes::from_static(bytes);
     let known = CoordinatorRecord::group_tombstone(&"g".into());
     let faults = [
-        loading.replay(&bytes(b"\0\x05\0\x01g"), Some(&bytes(b"\0\0")), now),
+        loading.replay(&bytes(b"\0\x0a\0\x01g"), Some(&bytes(b"\0\0")), now),
         loading.replay(&known.key, Some(&bytes(b"\0\x09")), now),
         loading.replay(&known.key, Some(&bytes(b"\0\x03\0")), now),
         loading.replay(&bytes(b"\0"), None, now),

@@ -2,9 +2,13 @@
 
 mod admin;
 mod bounds;
+mod consumers;
+mod consumers_beside;
+mod consumers_walk;
 mod expiry;
 mod join;
 mod kafka;
+mod kafka_consumers;
 mod line;
 mod load;
 mod membership;
@@ -39,6 +43,7 @@ struct World {
     /// Whether the log is slow: appends wait for `commit`.
     slow: bool,
     given: u64,
+    topics: TestTopics,
     answers: BTreeMap<Token, Reply>,
 }
 
@@ -58,6 +63,7 @@ impl World {
             under_way: VecDeque::new(),
             slow: false,
             given: 0,
+            topics: TestTopics::default(),
             answers: BTreeMap::new(),
         }
     }
@@ -69,7 +75,7 @@ impl World {
         if let Command::JoinGroup(join) = &mut command {
             join.member_uuid[8..].copy_from_slice(&self.given.to_be_bytes());
         }
-        let effects = self.coordinator.handle(token, command, self.now);
+        let effects = self.coordinator.handle(token, command, &self.topics, self.now);
         self.absorb(effects);
         token
     }
@@ -81,8 +87,16 @@ impl World {
             while self.commit() {}
         }
         self.coordinator.groups.values().for_each(group::Group::check);
+        self.coordinator.consumers.values().for_each(consumer::ConsumerGroup::check);
+        assert!(self.coordinator.groups.keys().all(|id| !self.coordinator.consumers.contains_key(id)));
         for timer in self.coordinator.timers.iter() {
             let needed = match timer {
+                Timer::Session { group, .. } | Timer::Revocation { group, .. }
+                    if self.coordinator.consumers.contains_key(group) =>
+                {
+                    self.coordinator.consumers[group].needs(timer)
+                }
+                Timer::Revocation { .. } => false,
                 Timer::Session { group, member } => {
                     let group = &self.coordinator.groups[group];
                     group.member(member).is_some() || group.is_pending(member)
@@ -94,6 +108,8 @@ impl World {
             assert!(needed, "nobody needs {timer:?}");
         }
         let bytes: usize = self.coordinator.groups.values().map(group::Group::bytes).sum();
+        let consumers = self.coordinator.consumers.values().map(consumer::ConsumerGroup::bytes);
+        let bytes = bytes + consumers.sum::<usize>();
         assert_eq!(self.coordinator.group_bytes, bytes);
     }
 
@@ -122,7 +138,7 @@ impl World {
         let mut steps = 0;
         while let Some(at) = self.coordinator.next_deadline().filter(|at| *at <= end) {
             self.at(at.max(self.now.mono));
-            let effects = self.coordinator.tick(self.now);
+            let effects = self.coordinator.tick(&self.topics, self.now);
             self.absorb(effects);
             steps += 1;
             assert!(steps < 10_000, "timers fall due for ever");
@@ -241,7 +257,7 @@ impl World {
         let groups =
             self.log.iter().rev().filter_map(|record| match decode(&record.key, record.value.as_ref()).unwrap() {
                 Replay::Group(GroupMetadataKey { group }, value) => Some((group.to_string(), value)),
-                Replay::Offset(..) => None,
+                _ => None,
             });
         groups.into_iter().next().expect("a group was written")
     }
@@ -279,7 +295,8 @@ impl World {
 
     /// Committed offsets of a group, of all topics.
     fn offsets(&mut self, group: &str) -> Vec<(String, i32, i64)> {
-        let fetch = OffsetFetch { group: group.into(), topics: None, require_stable: false };
+        let fetch =
+            OffsetFetch { group: group.into(), member_id: None, member_epoch: -1, topics: None, require_stable: false };
         let token = self.ask(Command::OffsetFetch(fetch));
         self.fetched(token).into_iter().map(|(topic, fetched)| (topic, fetched.partition.0, fetched.offset.0)).collect()
     }
@@ -295,6 +312,56 @@ impl World {
             }
             other => panic!("{other:?}"),
         }
+    }
+}
+
+/// Topics that a test makes and deletes.
+#[derive(Clone, Default)]
+struct TestTopics {
+    version: u64,
+    made: u16,
+    topics: BTreeMap<String, (TopicId, i32)>,
+}
+
+impl TestTopics {
+    /// A topic is made, or has this many partitions from now on.
+    fn set(&mut self, name: &str, partitions: i32) -> TopicId {
+        self.version += 1;
+        let made = &mut self.made;
+        let topic = self.topics.entry(name.to_string()).or_insert_with(|| {
+            *made += 1;
+            let [high, low] = made.to_be_bytes();
+            let mut id = [low; 16];
+            if high > 0 {
+                id[..2].copy_from_slice(&[high, !low]);
+            }
+            (TopicId(id), 0)
+        });
+        topic.1 = partitions;
+        topic.0
+    }
+
+    fn delete(&mut self, name: &str) {
+        self.version += 1;
+        self.topics.remove(name);
+    }
+}
+
+impl Topics for TestTopics {
+    fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn find(&self, name: &str) -> Option<(TopicId, i32)> {
+        self.topics.get(name).copied()
+    }
+
+    fn name(&self, id: TopicId) -> Option<Str> {
+        self.topics.iter().find(|(_, (topic, _))| *topic == id).map(|(name, _)| Str::from(name))
+    }
+
+    fn names(&self) -> Box<dyn Iterator<Item = Str> + '_> {
+        Box::new(self.topics.keys().map(Str::from))
     }
 }
 
@@ -363,6 +430,7 @@ fn commit(group: &str, offsets: &[(&str, i32, i64)]) -> OffsetCommit {
         member_id: Str::default(),
         group_instance_id: None,
         generation_id: -1,
+        knows_epochs: true,
         retention_time_ms: -1,
         topics: topics.collect(),
     }

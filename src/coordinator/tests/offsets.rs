@@ -9,7 +9,13 @@ fn fetch(world: &mut World, group: &str, topics: &[(&str, TopicId, &[i32])]) -> 
         partitions: partitions.iter().map(|partition| PartitionIndex(*partition)).collect(),
     });
     let topics = Some(topics.collect());
-    let token = world.ask(Command::OffsetFetch(OffsetFetch { group: group.into(), topics, require_stable: false }));
+    let token = world.ask(Command::OffsetFetch(OffsetFetch {
+        group: group.into(),
+        member_id: None,
+        member_epoch: -1,
+        topics,
+        require_stable: false,
+    }));
     world.fetched(token)
 }
 
@@ -140,7 +146,15 @@ fn only_what_is_durable_is_fetched() {
     world.slow = true;
     let second = world.ask(Command::OffsetCommit(commit("g", &[("t", 0, 2), ("t", 1, 2)])));
     let third = world.ask(Command::OffsetCommit(commit("g", &[("t", 0, 3)])));
-    let fetch = || Command::OffsetFetch(OffsetFetch { group: "g".into(), topics: None, require_stable: true });
+    let fetch = || {
+        Command::OffsetFetch(OffsetFetch {
+            group: "g".into(),
+            member_id: None,
+            member_epoch: -1,
+            topics: None,
+            require_stable: true,
+        })
+    };
     let stable = world.ask(fetch());
     assert_eq!(world.offsets("g"), [("t".into(), 0, 1)]);
     assert!(world.waits(second) && world.waits(third) && world.waits(stable));
@@ -211,7 +225,9 @@ fn consumers_that_cannot_be_understood_might_read_any_topic() {
 #[test]
 fn a_retention_of_the_clients_own_is_written_as_kafka_writes_it() {
     let mut world = World::new();
-    world.commit_offsets(OffsetCommit { retention_time_ms: 1_000, ..commit("g", &[("t", 0, 1)]) }).unwrap();
+    world
+        .commit_offsets(OffsetCommit { knows_epochs: true, retention_time_ms: 1_000, ..commit("g", &[("t", 0, 1)]) })
+        .unwrap();
     world.commit_offsets(commit("g", &[("t", 0, 1)])).unwrap();
     let versions: Vec<u8> = world.log.iter().map(|record| record.value.as_ref().unwrap()[1]).collect();
     assert_eq!(versions, [1, 4]);

@@ -177,7 +177,7 @@ fn absent_static_members_without_patience_do_not_keep_the_broker_busy() {
     let mut ticks = 0;
     while let Some(at) = world.coordinator.next_deadline().filter(|at| *at < Mono(10_000_000_000)) {
         world.at(at);
-        let effects = world.coordinator.tick(world.now);
+        let effects = world.coordinator.tick(&world.topics, world.now);
         world.absorb(effects);
         ticks += 1;
         assert!(ticks <= 11, "once a second is enough");

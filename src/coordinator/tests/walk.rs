@@ -184,6 +184,7 @@ impl Walk {
             group: client.group.into(),
             member_id: if alone { Str::default() } else { client.member_id.clone() },
             generation_id: client.joined.filter(|_| !alone).map_or(-1, |joined| joined.generation_id),
+            knows_epochs: true,
             retention_time_ms: self.pick(&[-1, -1, -1, 60_000]),
             ..commit(client.group, &offsets)
         };
@@ -198,8 +199,13 @@ impl Walk {
     fn fetch(&mut self, who: usize) {
         let require_stable = self.below(2) == 0;
         let group = self.clients[who].group;
-        let token =
-            self.world.ask(Command::OffsetFetch(OffsetFetch { group: group.into(), topics: None, require_stable }));
+        let token = self.world.ask(Command::OffsetFetch(OffsetFetch {
+            group: group.into(),
+            member_id: None,
+            member_epoch: -1,
+            topics: None,
+            require_stable,
+        }));
         assert!(require_stable || !self.world.waits(token), "what is committed can be read at once");
         self.clients[who].waiting = Some(token);
     }

@@ -212,10 +212,12 @@ impl Log {
         self.epochs_unwritten = true;
     }
 
-    /// Lets go of cached batches that are drained and whose journal block is `seq` or older. Gives the bytes of their slices.
-    pub fn evict_through(&mut self, seq: u64) -> u64 {
+    /// Lets go of cached batches that are drained and whose journal block is `seq` or older. Gives the bytes of their slices. `scarce`: there is too little memory
+    /// even for the last page of a log that has nothing to drain; the next drain reads it again.
+    pub fn evict_through(&mut self, seq: u64, scarce: bool) -> u64 {
         let freed = self.cache.evict_through(seq);
-        if self.cache.is_empty() && !self.draining && self.tail.as_ref().is_some_and(|tail| !tail.is_empty()) {
+        if scarce && self.cache.is_empty() && !self.draining && self.tail.as_ref().is_some_and(|tail| !tail.is_empty())
+        {
             self.tail = None;
         }
         freed
@@ -401,7 +403,7 @@ mod tests {
                     }
                     4 => drop(drain(&mut log, Offset(end - count))),
                     _ => {
-                        log.evict_through(seq.saturating_sub(count as u64));
+                        log.evict_through(seq.saturating_sub(count as u64), true);
                         evicted = evicted.max(seq.saturating_sub(count as u64));
                     }
                 }

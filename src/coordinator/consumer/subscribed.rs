@@ -1,0 +1,307 @@
+//! What the members of a group subscribe to together, and the topics that this stands for now.
+
+use std::collections::BTreeMap;
+
+use regex::bytes::{Regex, RegexBuilder};
+
+use super::PARTITION_BYTES;
+use super::member::{NAME_BYTES, Said};
+use crate::base::limits::{GROUP_REGEX_BYTES_MAX, GROUP_REGEX_PROGRAM_BYTES_MAX};
+use crate::base::{Mono, Set, TopicId};
+use crate::coordinator::error::GroupError;
+use crate::coordinator::topics::Topics;
+use crate::protocol::Str;
+
+/// Names and expressions of all members, and the topics that are meant.
+#[derive(Clone, Debug, Default)]
+pub struct Subscribed {
+    /// How many members name each topic.
+    names: BTreeMap<Str, usize>,
+    regexes: BTreeMap<Str, Expression>,
+    /// `None` after a start, until a member is heard of.
+    known: Option<Known>,
+    /// When the expressions were last held against all topics, and which topics those were.
+    resolved: Option<(Mono, u64)>,
+    /// Names or expressions came or went since.
+    stale: bool,
+    /// Memory of names and expressions, as it is charged.
+    bytes: usize,
+}
+
+/// An expression for topics.
+#[derive(Clone, PartialEq, Debug, Default)]
+struct Expression {
+    /// How many members have it.
+    members: usize,
+    /// The topics that fit, in order. `None` while that is not known.
+    topics: Option<Vec<Str>>,
+}
+
+/// The topics that a group subscribes to, those that there are.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Known {
+    /// The topics were looked at in this version.
+    pub version: u64,
+    /// By name: id and number of partitions.
+    pub topics: BTreeMap<Str, (TopicId, i32)>,
+    /// Partitions of all of them.
+    pub partitions: usize,
+}
+
+impl Subscribed {
+    /// A member says something else than before, or comes, or goes.
+    pub fn exchange(&mut self, before: Option<&Said>, after: Option<&Said>) {
+        for name in after.into_iter().flat_map(|said| &said.topics) {
+            let count = self.names.entry(name.clone()).or_default();
+            if *count == 0 {
+                self.bytes += 2 * NAME_BYTES;
+                self.stale = true;
+            }
+            *count += 1;
+        }
+        if let Some(said) = after.filter(|said| !said.regex.is_empty()) {
+            if !self.regexes.contains_key(&said.regex) {
+                self.bytes += 2 * NAME_BYTES;
+                self.stale = true;
+            }
+            self.regexes.entry(said.regex.clone()).or_default().members += 1;
+        }
+        for name in before.into_iter().flat_map(|said| &said.topics) {
+            let count = self.names.get_mut(name).expect("counted when the member named it");
+            *count -= 1;
+            if *count == 0 {
+                self.names.remove(name);
+                self.bytes -= 2 * NAME_BYTES;
+                self.stale = true;
+            }
+        }
+        if let Some(said) = before.filter(|said| !said.regex.is_empty()) {
+            let expression = self.regexes.get_mut(&said.regex).expect("counted when the member had it");
+            expression.members -= 1;
+            if expression.members == 0 {
+                let expression = self.regexes.remove(&said.regex).unwrap_or_default();
+                self.bytes -= 2 * NAME_BYTES + expression.bytes();
+                self.stale = true;
+            }
+        }
+    }
+
+    /// Some member has this expression.
+    pub fn has_regex(&self, regex: &str) -> bool {
+        self.regexes.contains_key(regex)
+    }
+
+    /// How many different expressions there are.
+    pub fn regexes(&self) -> usize {
+        self.regexes.len()
+    }
+
+    /// The topics that an expression stood for when it was held against all last.
+    pub fn fitted(&self, regex: &str) -> Option<Vec<Str>> {
+        self.regexes.get(regex)?.topics.clone()
+    }
+
+    /// The topics that an expression of a member stands for.
+    pub fn resolve(&mut self, regex: &Str, fitting: Vec<Str>) {
+        if let Some(expression) = self.regexes.get_mut(regex) {
+            self.bytes -= expression.bytes();
+            expression.topics = Some(fitting);
+            self.bytes += expression.bytes();
+        }
+    }
+
+    /// Holds all expressions against all topics, if that was long ago and the topics are others now. True if it was done.
+    pub fn refresh(&mut self, topics: &dyn Topics, now: Mono) -> bool {
+        let version = topics.version();
+        let due = match self.resolved {
+            _ if self.regexes.is_empty() => false,
+            _ if self.regexes.values().any(|expression| expression.topics.is_none()) => true,
+            Some((at, seen)) => seen != version && now >= at + REGEX_REFRESH_INTERVAL,
+            None => true,
+        };
+        if due {
+            for regex in self.regexes.keys().cloned().collect::<Vec<_>>() {
+                // One that was in order when it came stays so.
+                self.resolve(&regex, fitting(&regex, topics).unwrap_or_default());
+            }
+            self.resolved = Some((now, version));
+        }
+        due
+    }
+
+    /// The topics that are known, if they were looked at in this version and no expression waits to be looked at again.
+    pub fn is_fresh(&self, version: u64, now: Mono) -> bool {
+        let seen = self.known.as_ref().is_some_and(|known| known.version == version);
+        let resolved = self.regexes.values().all(|expression| expression.topics.is_some());
+        seen && !self.stale
+            && resolved
+            && (self.regexes.is_empty()
+                || self.resolved.is_some_and(|(at, seen)| seen == version || now < at + REGEX_REFRESH_INTERVAL))
+    }
+
+    /// Looks names and expressions up among the topics that there are.
+    pub fn look(&self, topics: &dyn Topics) -> Known {
+        let mut known = Known { version: topics.version(), ..Known::default() };
+        let fitting = self.regexes.values().filter_map(|expression| expression.topics.as_ref()).flatten();
+        for name in self.names.keys().chain(fitting) {
+            if known.topics.contains_key(name) {
+                continue;
+            }
+            if let Some((id, partitions)) = topics.find(name) {
+                known.partitions += usize::try_from(partitions).unwrap_or(0);
+                known.topics.insert(name.clone(), (id, partitions));
+            }
+        }
+        known
+    }
+
+    /// From now on these are the topics.
+    pub fn know(&mut self, known: Known) {
+        self.known = Some(known);
+        self.stale = false;
+    }
+
+    /// The topics, as far as they were looked at.
+    pub fn known(&self) -> Option<&Known> {
+        self.known.as_ref()
+    }
+
+    /// The topics of one member, those that there are.
+    pub fn of<'a>(&'a self, said: &'a Said) -> impl Iterator<Item = (TopicId, i32)> + 'a {
+        let fitting = self.regexes.get(&said.regex).and_then(|expression| expression.topics.as_ref());
+        let names = said.topics.iter().chain(fitting.into_iter().flatten());
+        names.filter_map(|name| self.known.as_ref()?.topics.get(name).copied())
+    }
+
+    /// The ids of those.
+    pub fn ids_of(&self, said: &Said) -> Set<TopicId> {
+        self.of(said).map(|(id, _)| id).collect()
+    }
+
+    /// A member subscribes to the topic, or might.
+    pub fn has(&self, topic: &str) -> bool {
+        let fits = |expression: &Expression| match &expression.topics {
+            Some(topics) => topics.binary_search_by(|name| (**name).cmp(topic)).is_ok(),
+            None => true,
+        };
+        self.names.contains_key(topic) || self.regexes.values().any(fits)
+    }
+
+    /// Memory, as it is charged; that of partitions is the group's.
+    pub fn bytes(&self) -> usize {
+        self.bytes + self.known.as_ref().map_or(0, |known| known.topics.len() * NAME_BYTES)
+    }
+
+    /// Every count that is kept equals what it counts.
+    #[cfg(test)]
+    pub fn check<'a>(&self, members: impl Iterator<Item = &'a Said>) {
+        let mut anew = Subscribed::default();
+        members.for_each(|said| anew.exchange(None, Some(said)));
+        assert_eq!(self.names, anew.names);
+        let counts = |of: &Subscribed| -> Vec<(Str, usize)> {
+            of.regexes.iter().map(|(regex, expression)| (regex.clone(), expression.members)).collect()
+        };
+        assert_eq!(counts(self), counts(&anew));
+        let resolved: usize = self.regexes.values().map(Expression::bytes).sum();
+        assert_eq!(self.bytes, anew.bytes + resolved);
+    }
+}
+
+impl Expression {
+    fn bytes(&self) -> usize {
+        self.topics.as_ref().map_or(0, |topics| topics.len() * std::mem::size_of::<Str>())
+    }
+}
+
+impl Known {
+    /// Memory, as it is charged, with that of the group's partitions.
+    pub fn bytes(&self) -> usize {
+        self.topics.len() * NAME_BYTES + self.partitions * PARTITION_BYTES
+    }
+
+    /// The hash of these topics that Kafka keeps with a group's epoch, of topics whose brokers have no rack.
+    pub fn hash(&self) -> i64 {
+        if self.topics.is_empty() {
+            return 0;
+        }
+        let of_each =
+            self.topics.iter().flat_map(|(name, (id, partitions))| topic_hash(name, *id, *partitions).to_le_bytes());
+        hash(&of_each.collect::<Vec<u8>>())
+    }
+}
+
+fn topic_hash(name: &str, id: TopicId, partitions: i32) -> i64 {
+    let mut bytes = vec![0];
+    bytes.extend(id.0[..8].iter().rev());
+    bytes.extend(id.0[8..].iter().rev());
+    let mut units = 0i32;
+    for unit in name.encode_utf16() {
+        bytes.extend(unit.to_le_bytes());
+        units += 1;
+    }
+    bytes.extend(units.to_le_bytes());
+    bytes.extend(partitions.to_le_bytes());
+    (0..partitions).for_each(|partition| bytes.extend(partition.to_le_bytes()));
+    hash(&bytes)
+}
+
+fn hash(bytes: &[u8]) -> i64 {
+    twox_hash::XxHash3_64::oneshot(bytes).cast_signed()
+}
+
+/// The topics whose whole name fits an expression, in order. Errors: it is too long, too large, or not an expression.
+pub fn fitting(regex: &str, topics: &dyn Topics) -> Result<Vec<Str>, GroupError> {
+    let compiled = compile(regex)?;
+    let mut names: Vec<Str> = topics.names().filter(|name| compiled.is_match(name.as_bytes())).collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn compile(regex: &str) -> Result<Regex, GroupError> {
+    let invalid = GroupError::InvalidRegularExpression;
+    if regex.len() > GROUP_REGEX_BYTES_MAX {
+        return Err(invalid);
+    }
+    // Names of topics are ASCII, and without the classes of Unicode programs are small.
+    let build =
+        |pattern: &str| RegexBuilder::new(pattern).unicode(false).size_limit(GROUP_REGEX_PROGRAM_BYTES_MAX).build();
+    // On its own first: what is put around it must not make sense of what makes none.
+    build(regex).and_then(|_| build(&format!(r"\A(?:{regex})\z"))).map_err(|_| invalid)
+}
+
+/// Expressions are held against new topics no more often than this, as in Kafka.
+const REGEX_REFRESH_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_of_topics_is_that_of_kafka() {
+        let mut checked = 0;
+        for line in include_str!("../../../tests/golden/consumer_offsets.txt").lines() {
+            let mut words = line.split(' ');
+            if words.next() != Some("topics") {
+                continue;
+            }
+            let expected: i64 = words.next().expect("a hash").parse().expect("a number");
+            let mut known = Known::default();
+            for (word, number) in words.zip(1..) {
+                let (name, partitions) = word.split_once(':').expect("name and partitions");
+                let digits = |at| u8::from_str_radix(&name[at..at + 2], 16).expect("two hex digits");
+                let name = String::from_utf8((0..name.len()).step_by(2).map(digits).collect()).expect("UTF-8");
+                known.topics.insert(name.into(), (TopicId([number; 16]), partitions.parse().expect("a number")));
+            }
+            assert_eq!(known.hash(), expected, "{line}");
+            checked += 1;
+        }
+        assert_eq!(checked, 3);
+    }
+
+    #[test]
+    fn a_whole_name_has_to_fit() {
+        let fits = |regex: &str, name: &str| compile(regex).expect("an expression").is_match(name.as_bytes());
+        assert!(fits("a|b", "a") && fits("a.*", "abc") && fits("(?i)A", "a") && fits("", ""));
+        assert!(!fits("a|b", "ab") && !fits("b", "abc") && !fits("", "a"));
+    }
+}
