@@ -99,7 +99,7 @@ fn member(member: DescribedConsumer) -> Member {
         subscribed_topic_regex: member.subscribed_regex,
         assignment: assignment(member.assignment),
         target_assignment: assignment(member.target),
-        member_type: if member.classic { TYPE_CLASSIC } else { TYPE_CONSUMER },
+        member_type: TYPE_CONSUMER,
     }
 }
 
@@ -117,7 +117,5 @@ fn refused(group_id: Str, refusal: impl Into<Refusal>) -> DescribedGroup {
     DescribedGroup { error_code: code.code(), error_message: message.map(Into::into), group_id, ..Default::default() }
 }
 
-/// Of a member that joined by JoinGroup, with Kafka's number.
-const TYPE_CLASSIC: i8 = 0;
-/// Of a member that came by ConsumerGroupHeartbeat.
+/// Of a member that came by ConsumerGroupHeartbeat, with Kafka's number. There are no others: a group with members keeps its protocol.
 const TYPE_CONSUMER: i8 = 1;

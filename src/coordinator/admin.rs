@@ -16,10 +16,7 @@ use bytes::Bytes;
 
 impl Coordinator {
     pub(super) fn describe_groups(&self, groups: Vec<Str>) -> Vec<DescribedGroup> {
-        // A group that is named twice is described once: else a small request could ask for an answer of any size.
-        let mut seen = Set::default();
-        let groups = groups.into_iter().filter(|id| seen.insert(id.clone()));
-        let described = groups.map(|id| match self.groups.get(&id) {
+        let described = each_once(groups).map(|id| match self.groups.get(&id) {
             Some(group) => group.describe(),
             None => DescribedGroup {
                 group: id,
@@ -48,15 +45,8 @@ impl Coordinator {
     }
 
     pub(super) fn delete_groups(&mut self, groups: Vec<Str>, outbox: &mut Outbox) -> Vec<DeletedGroup> {
-        let mut seen = Set::default();
-        let mut results = Vec::with_capacity(groups.len());
-        for id in groups {
-            if seen.insert(id.clone()) {
-                let result = self.delete_group(&id, outbox);
-                results.push(DeletedGroup { group: id, result });
-            }
-        }
-        results
+        let deleted = each_once(groups).map(|group| DeletedGroup { result: self.delete_group(&group, outbox), group });
+        deleted.collect()
     }
 
     fn delete_group(&mut self, id: &Str, outbox: &mut Outbox) -> Result<(), GroupError> {
@@ -115,6 +105,12 @@ impl Group {
             members: members.collect(),
         }
     }
+}
+
+/// The groups of a request. One that is named twice is answered once: else a small request could ask for an answer of any size.
+pub(super) fn each_once(groups: Vec<Str>) -> impl Iterator<Item = Str> {
+    let mut seen = Set::default();
+    groups.into_iter().filter(move |group| seen.insert(group.clone()))
 }
 
 /// The type of groups of the classic protocol, as KIP-848 names it.

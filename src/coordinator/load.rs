@@ -96,10 +96,14 @@ impl Loading {
             Replay::PartitionMetadata(key, is) => self.parts(key.group, |parts| parts.partition_metadata = is),
             Replay::TargetEpoch(key, value) => self.parts(key.group, |parts| parts.target = value),
             Replay::ConsumerMember(key, value) => {
-                self.parts(key.group, |parts| parts.member(key.member_id).said = value);
+                self.parts(key.group, |parts| parts.member(key.member_id, |member| member.said = value));
             }
-            Replay::Target(key, value) => self.parts(key.group, |parts| parts.member(key.member_id).target = value),
-            Replay::Current(key, value) => self.parts(key.group, |parts| parts.member(key.member_id).current = value),
+            Replay::Target(key, value) => {
+                self.parts(key.group, |parts| parts.member(key.member_id, |member| member.target = value));
+            }
+            Replay::Current(key, value) => {
+                self.parts(key.group, |parts| parts.member(key.member_id, |member| member.current = value));
+            }
             // Expressions are held against the topics that there are then, as soon as a member is heard of.
             Replay::RegularExpression(..) => {}
         }

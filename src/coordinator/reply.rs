@@ -285,6 +285,4 @@ pub struct DescribedConsumer {
     pub assignment: Vec<(TopicPartitions, Str)>,
     /// What it is to have in the end.
     pub target: Vec<(TopicPartitions, Str)>,
-    /// It came by JoinGroup.
-    pub classic: bool,
 }

@@ -51,7 +51,6 @@ fn described(id: &Str, member: &Member, topics: &dyn Topics) -> DescribedConsume
         subscribed_regex: Some(said.regex.clone()),
         assignment: told(&current.all()).into_iter().filter_map(named).collect(),
         target: target.filter_map(named).collect::<Vec<(TopicPartitions, Str)>>(),
-        classic: false,
     }
 }
 

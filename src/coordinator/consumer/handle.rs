@@ -1,14 +1,13 @@
 //! Commands for groups of the consumer protocol, and what becomes of a group that changes its protocol: one without members may.
 
 use super::ConsumerGroup;
-use crate::base::Set;
 use crate::base::limits::GROUPS_PER_PARTITION_MAX;
+use crate::coordinator::admin::each_once;
 use crate::coordinator::command::{CommitTopic, ConsumerHeartbeat, Now, OffsetCommit, OffsetFetch};
 use crate::coordinator::error::GroupError;
 use crate::coordinator::group::{Context, State};
 use crate::coordinator::handle::Coordinator;
 use crate::coordinator::line::Outbox;
-use crate::coordinator::records::CoordinatorRecord;
 use crate::coordinator::reply::{ConsumerAssigned, DescribedConsumerGroup};
 use crate::coordinator::topics::Topics;
 use crate::protocol::Str;
@@ -50,20 +49,16 @@ impl Coordinator {
         if heartbeat.member_epoch != 0 || classic.is_some_and(|group| group.state != State::Empty) {
             return Err(GroupError::GroupIdNotFound);
         }
-        let classic = classic.is_some();
-        if !classic && self.len() >= GROUPS_PER_PARTITION_MAX {
+        if classic.is_none() && self.len() >= GROUPS_PER_PARTITION_MAX {
             return Err(GroupError::GroupMaxSizeReached);
         }
-        let room = self.room().saturating_sub(ConsumerGroup::new(id.clone()).bytes());
         let mut group = ConsumerGroup::new(id.clone());
+        let room = self.room().saturating_sub(group.bytes());
         let plan = {
             let (options, timers) = (&self.options, &mut self.timers);
             group.plan(&mut Context { options, timers, outbox, now, room }, topics, heartbeat)?
         };
-        if classic {
-            outbox.record(CoordinatorRecord::group_tombstone(&id));
-            self.remove(&id);
-        }
+        self.bury(&id, outbox);
         self.group_bytes += group.bytes();
         self.consumers.insert(id.clone(), group);
         let answer = self.with_consumers(&id, now, outbox, |group, cx| group.apply(cx, heartbeat, plan));
@@ -91,10 +86,7 @@ impl Coordinator {
         groups: Vec<Str>,
         topics: &dyn Topics,
     ) -> Vec<DescribedConsumerGroup> {
-        // A group that is named twice is described once: else a small request could ask for an answer of any size.
-        let mut seen = Set::default();
-        let groups = groups.into_iter().filter(|id| seen.insert(id.clone()));
-        let described = groups.map(|id| match self.consumers.get(&id) {
+        let described = each_once(groups).map(|id| match self.consumers.get(&id) {
             Some(group) => group.describe(&self.options, topics),
             None => DescribedConsumerGroup {
                 group: id,

@@ -35,15 +35,18 @@ pub struct MemberParts {
 }
 
 impl Parts {
-    /// The records of a member, to be replaced.
-    pub fn member(&mut self, id: Str) -> &mut MemberParts {
-        self.members.entry(id).or_default()
+    /// A record of a member. Of one that has none any more nothing is kept: a long log is full of members that are gone.
+    pub fn member(&mut self, id: Str, change: impl FnOnce(&mut MemberParts)) {
+        let member = self.members.entry(id.clone()).or_default();
+        change(member);
+        if member.said.is_none() && member.target.is_none() && member.current.is_none() {
+            self.members.remove(&id);
+        }
     }
 
     /// There are no records any more.
     pub fn is_empty(&self) -> bool {
-        let gone = |member: &MemberParts| member.said.is_none() && member.target.is_none() && member.current.is_none();
-        self.group.is_none() && self.target.is_none() && !self.partition_metadata && self.members.values().all(gone)
+        self.group.is_none() && self.target.is_none() && !self.partition_metadata && self.members.is_empty()
     }
 
     /// The group, if there is one. A member whose own record is missing was on its way, in or out, when the broker crashed.

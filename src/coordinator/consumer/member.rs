@@ -82,9 +82,7 @@ impl Said {
             said.assignor = Some(assignor.clone());
         }
         if let Some(topics) = &heartbeat.subscribed_topics {
-            said.topics = topics.clone();
-            said.topics.sort_unstable();
-            said.topics.dedup();
+            said.topics = in_order(topics.clone());
         }
         if let Some(regex) = &heartbeat.subscribed_regex {
             said.regex = regex.clone();
@@ -137,15 +135,12 @@ impl Said {
 
     /// Out of a record.
     pub fn from_record(value: ConsumerMemberMetadataValue) -> Self {
-        let mut topics = value.subscribed_topic_names;
-        topics.sort_unstable();
-        topics.dedup();
         Self {
             instance_id: value.instance_id,
             rack_id: value.rack_id,
             client_id: value.client_id,
             client_host: value.client_host,
-            topics,
+            topics: in_order(value.subscribed_topic_names),
             regex: value.subscribed_topic_regex.unwrap_or_default(),
             rebalance_timeout_ms: value.rebalance_timeout_ms,
             assignor: value.server_assignor,
@@ -251,6 +246,13 @@ impl Current {
         };
         Self { epoch, previous_epoch: value.previous_member_epoch, state, assigned, pending }
     }
+}
+
+/// Names in order, none twice.
+fn in_order(mut names: Vec<Str>) -> Vec<Str> {
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// Partitions as a record holds them.

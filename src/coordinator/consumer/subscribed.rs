@@ -110,8 +110,8 @@ impl Subscribed {
         }
     }
 
-    /// Holds all expressions against all topics, if that was long ago and the topics are others now. True if it was done.
-    pub fn refresh(&mut self, topics: &dyn Topics, now: Mono) -> bool {
+    /// Holds all expressions against all topics, if that was long ago and the topics are others now.
+    pub fn refresh(&mut self, topics: &dyn Topics, now: Mono) {
         let version = topics.version();
         let due = match self.resolved {
             _ if self.regexes.is_empty() => false,
@@ -126,7 +126,6 @@ impl Subscribed {
             }
             self.resolved = Some((now, version));
         }
-        due
     }
 
     /// The topics that are known, if they were looked at in this version and no expression waits to be looked at again.
