@@ -73,6 +73,7 @@ fn command(broker: &Broker, context: &RequestContext, request: ConsumerGroupHear
         client_id: context.client_id.clone().unwrap_or_default(),
         client_host: context.client_host(),
         member_uuid: broker.random_uuid(),
+        resolved: Vec::new(),
     }))
 }
 

@@ -187,7 +187,9 @@ pub fn group(error: GroupError) -> ErrorCode {
         GroupError::UnreleasedInstanceId => ErrorCode::UnreleasedInstanceId,
         GroupError::UnsupportedAssignor => ErrorCode::UnsupportedAssignor,
         GroupError::StaleMemberEpoch => ErrorCode::StaleMemberEpoch,
-        GroupError::InvalidRegularExpression => ErrorCode::InvalidRegularExpression,
+        GroupError::InvalidRegularExpression | GroupError::RegularExpressionTooSlow => {
+            ErrorCode::InvalidRegularExpression
+        }
         GroupError::InvalidRequest(_) => ErrorCode::InvalidRequest,
         GroupError::UnknownServerError => ErrorCode::UnknownServerError,
     }

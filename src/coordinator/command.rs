@@ -175,6 +175,19 @@ pub struct ConsumerHeartbeat {
     pub client_host: Str,
     /// 16 bytes of chance for the member's id, should it need one.
     pub member_uuid: [u8; 16],
+    /// What the owner found for [`Coordinator::unresolved`](super::Coordinator::unresolved); empty when the command comes.
+    pub resolved: Vec<Resolved>,
+}
+
+/// What an expression for topics stands for.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Resolved {
+    /// The expression.
+    pub regex: Str,
+    /// The version of the topics that it was held against.
+    pub version: u64,
+    /// The topics that fit, in order. Errors: it is no expression, or it takes too long.
+    pub topics: Result<Vec<Str>, GroupError>,
 }
 
 /// Partitions of a topic.

@@ -84,6 +84,11 @@ pub enum GroupError {
     /// 128, INVALID_REGULAR_EXPRESSION.
     #[error("The regular expression of the subscription cannot be used; the broker takes the syntax of RE2.")]
     InvalidRegularExpression,
+    /// 128, INVALID_REGULAR_EXPRESSION.
+    #[error(
+        "It takes too long to hold the regular expression of the subscription against the names of all topics; a simpler one is needed."
+    )]
+    RegularExpressionTooSlow,
     /// 42, INVALID_REQUEST: fields that do not go together. Says which.
     #[error("{0}")]
     InvalidRequest(&'static str),

@@ -30,8 +30,10 @@ mod topics; // the topics that there are
 pub use census::{Census, CommittedPlace, STATES};
 pub use command::{
     Command, CommitPartition, CommitTopic, ConsumerHeartbeat, FetchTopic, Heartbeat, JoinGroup, LeaveGroup, ListGroups,
-    MemberIdentity, Now, OffsetCommit, OffsetDelete, OffsetFetch, Protocol, SyncGroup, Token, TopicPartitions,
+    MemberIdentity, Now, OffsetCommit, OffsetDelete, OffsetFetch, Protocol, Resolved, SyncGroup, Token,
+    TopicPartitions,
 };
+pub use consumer::TopicRegex;
 pub use error::GroupError;
 pub use handle::Coordinator;
 pub use line::{Append, AppendId, Effects};

@@ -13,7 +13,4 @@ pub trait Topics {
 
     /// The name of the topic with this id.
     fn name(&self, id: TopicId) -> Option<Str>;
-
-    /// The names of all topics.
-    fn names(&self) -> Box<dyn Iterator<Item = Str> + '_>;
 }

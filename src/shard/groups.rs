@@ -19,6 +19,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::append::{Origin, Part};
+use super::expressions::Unresolved;
 use super::lines::Sender;
 use super::message::{
     Answer, Ask, FetchSpec, GroupCommand, GroupReply, ProduceBatch, ProduceError, ReadError, ReadSpec, Reply,
@@ -256,6 +257,7 @@ pub(super) struct Groups {
     topics_version: u64,
     to_load: VecDeque<(LogId, u64)>,
     load_wake: Notify,
+    pub(super) unresolved: Unresolved,
     /// The broker is stopping: nothing more is taken in.
     closed: bool,
 }
@@ -313,6 +315,7 @@ impl Groups {
             topics_version: 0,
             to_load: VecDeque::new(),
             load_wake: Notify::default(),
+            unresolved: Unresolved::default(),
             closed: false,
         }
     }
@@ -352,6 +355,18 @@ impl Groups {
     /// Topics were made or deleted, or have more partitions: groups that subscribe to them look again.
     pub(super) fn topics_changed(&mut self) {
         self.topics_version += 1;
+    }
+
+    pub(super) fn topics_version(&self) -> u64 {
+        self.topics_version
+    }
+
+    /// The expressions that are to be held against all topics before the command can be carried out.
+    pub(super) fn unresolved(&self, log: LogId, command: &GroupCommand, now: Mono) -> Vec<Str> {
+        match self.seats.get(&log).map(|seat| &seat.stage) {
+            Some(Stage::Ready(coordinator)) => coordinator.unresolved(command, self.topics_version, now),
+            _ => Vec::new(),
+        }
     }
 
     /// Takes no more commands.
@@ -468,6 +483,9 @@ impl State {
         let no_space = grows && self.admission.is_closed_to_groups();
         if let Some(error) = self.groups.refusal(log, joins, no_space) {
             return self.tell(asker, command.refused(error));
+        }
+        if !self.groups.unresolved(log, &command, now.mono).is_empty() {
+            return self.groups.unresolved.push(asker, log, command);
         }
         self.groups.tokens_given += 1;
         let token = Token(self.groups.tokens_given);
@@ -611,10 +629,6 @@ impl coordinator::Topics for TopicsNow<'_> {
 
     fn name(&self, id: TopicId) -> Option<Str> {
         self.image.topic_by_id(&id).map(|topic| Str::from(topic.name.clone()))
-    }
-
-    fn names(&self) -> Box<dyn Iterator<Item = Str> + '_> {
-        Box::new(self.image.topics().map(|topic| Str::from(topic.name.clone())))
     }
 }
 

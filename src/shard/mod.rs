@@ -9,6 +9,7 @@ mod append; // offsets, journal, answers
 mod budget; // an amount, lent in order
 mod cache; // how much of the journal stays in memory
 mod describe; // sizes, producers, the volume
+mod expressions; // expressions of groups, held against all topics in steps
 mod groups; // coordinators of groups, carried out
 mod lines; // whose turn it is at the journal
 mod message; // what travels between cores

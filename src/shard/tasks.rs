@@ -20,6 +20,8 @@ use crate::storage::{Log, StorageError};
 const IDLE: Duration = Duration::from_millis(100);
 /// A journal grows as long as the core's share of the free space is so many files.
 const GROWTH_SPACE_FILES: u64 = 4;
+/// A journal that could not grow tries again after this.
+const GROWTH_RETRY: Duration = Duration::from_secs(60);
 /// How often silent producers are looked for.
 const EXPIRY: Duration = Duration::from_secs(60);
 
@@ -107,6 +109,7 @@ impl Shard {
         self.io().spawn(self.clone().remove_files());
         self.io().spawn(self.clone().load_coordinators());
         self.io().spawn(self.clone().tick_coordinators());
+        self.io().spawn(self.clone().resolve_expressions());
     }
 
     /// Waits until `ticket` is due.
@@ -158,37 +161,42 @@ impl Shard {
         Ok(())
     }
 
-    /// Files until the journal has its size, made in the background; the first one is enough to begin.
+    /// Files until the journal has its size, made in the background; the first one is enough to begin. Without space for another one it is tried again by and
+    /// by: a smaller journal works too.
     async fn grow(self) {
         let (target, file_bytes) = self.with(|state| {
             let options = state.journal.options();
             ((state.options.journal_bytes / options.file_bytes).max(2), options.file_bytes)
         });
         let mut number = self.0.files.highest() + 1;
+        let mut told = false;
         while !self.is_stopping() && (self.with(|state| state.journal.files()) as u64) < target {
             let share = self.space().await.map_or(u64::MAX, |space| self.share_of(&space));
-            if share < GROWTH_SPACE_FILES * file_bytes {
-                tracing::warn!(
-                    share,
-                    "the journal stays smaller than configured: what is free is better kept for segments"
-                );
-                return;
-            }
-            match self.0.files.create(self.io(), number, file_bytes).await {
-                Ok(()) => {}
-                Err(StorageError::NoSpace { file }) => {
-                    // A smaller journal works too; what was asked for and what there is stands in the log.
-                    tracing::warn!("the journal stays smaller than configured: no space left for {}", file.display());
-                    return;
+            let created = if share < GROWTH_SPACE_FILES * file_bytes {
+                Err("what is free is better kept for segments".to_string())
+            } else {
+                match self.0.files.create(self.io(), number, file_bytes).await {
+                    Ok(()) => Ok(()),
+                    Err(StorageError::NoSpace { file }) => Err(format!("no space left for {}", file.display())),
+                    Err(error) => return self.fail(&error),
                 }
-                Err(error) => return self.fail(&error),
+            };
+            match created {
+                Ok(()) => {
+                    let now = self.io().wall_clock();
+                    self.with(|state| {
+                        state.journal.add_file(number);
+                        state.room_was_made(now);
+                    });
+                    number += 1;
+                }
+                Err(why) => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!("the journal stays smaller than configured until there is space: {why}");
+                    }
+                    first(self.io().sleep(GROWTH_RETRY), self.stopping()).await;
+                }
             }
-            let now = self.io().wall_clock();
-            self.with(|state| {
-                state.journal.add_file(number);
-                state.room_was_made(now);
-            });
-            number += 1;
         }
     }
 

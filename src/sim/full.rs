@@ -2,6 +2,7 @@
 //! is deleted others go on.
 
 use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ pub fn tell_of_a_full_disk(seed: u64, defect: Option<Defect>) -> Result<FullStor
     // What the reserve leaves for batches is from nearly nothing to a few times the journals.
     let capacity = u64::from(cores) * chance.between(110 << 20, 140 << 20);
     world.set_disk(broker, DiskOptions { capacity, ..DiskOptions::default() });
-    start(&world, broker, cores, &mut chance, defect, &broken);
+    let mut files = start(&world, broker, cores, &mut chance, defect, &broken);
     let verdict = || broken.borrow().clone().map_or(Ok(()), Err);
     let first = world.run(clients, |io| async move { make_topics(&io).await?.fill(TOPICS[0]).await });
     verdict()?;
@@ -50,7 +51,7 @@ pub fn tell_of_a_full_disk(seed: u64, defect: Option<Defect>) -> Result<FullStor
     if crashes {
         let how = if chance.one_in(2) { Crash::Kill } else { Crash::PowerCut(Loss::Random) };
         world.crash(broker, how);
-        start(&world, broker, cores, &mut chance, defect, &broken);
+        files = start(&world, broker, cores, &mut chance, defect, &broken);
     }
     let second = world.run(clients, move |io| async move {
         let mut client = Patient { client: None, io };
@@ -68,10 +69,29 @@ pub fn tell_of_a_full_disk(seed: u64, defect: Option<Defect>) -> Result<FullStor
     });
     verdict()?;
     let [first, second] = second?;
+    world.set_disk(broker, DiskOptions { capacity: 2 * capacity, ..DiskOptions::default() });
+    let grown = world.run(broker, move |io| journals_are_whole(io, files));
+    verdict()?;
+    grown?;
     Ok(FullStory { first, second, trace: world.trace_hash() })
 }
 
-/// Starts the broker. Does not wait for it.
+/// With space again every journal gets the files that it is to have.
+async fn journals_are_whole(io: Io, files: u64) -> Result<(), String> {
+    io.sleep(Duration::from_secs(70)).await;
+    let journals = PathBuf::from("/data/journals");
+    let list = async |dir: &Path| io.list_dir(dir).await.map_err(|error| format!("{}: {error}", dir.display()));
+    for journal in list(&journals).await? {
+        let names = list(&journals.join(&journal)).await?;
+        let found = names.iter().filter(|name| name.ends_with(".journal")).count() as u64;
+        if found < files {
+            return Err(format!("{journal} has {found} files instead of {files}"));
+        }
+    }
+    Ok(())
+}
+
+/// Starts the broker. Does not wait for it. Gives the files that each journal is to have.
 fn start(
     world: &World,
     broker: Process,
@@ -79,16 +99,18 @@ fn start(
     chance: &mut Random,
     defect: Option<Defect>,
     broken: &Rc<RefCell<Option<String>>>,
-) {
+) -> u64 {
     let mut options = node_options(chance);
+    let files = chance.between(2, 6);
     options.shard.defect = defect;
     options.shard.journal_file_bytes = 2 << 20;
-    options.shard.journal_bytes = chance.between(2, 6) * (2 << 20);
+    options.shard.journal_bytes = files * (2 << 20);
     options.shard.journal_block_bytes = 256 << 10;
     let broken = broken.clone();
     start_broker(world, broker, cores, options, move |rule| {
         broken.borrow_mut().get_or_insert(rule);
     });
+    files
 }
 
 async fn make_topics(io: &Io) -> Result<Patient, String> {

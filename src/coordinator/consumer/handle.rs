@@ -1,9 +1,10 @@
 //! Commands for groups of the consumer protocol, and what becomes of a group that changes its protocol: one without members may.
 
 use super::ConsumerGroup;
+use crate::base::Mono;
 use crate::base::limits::GROUPS_PER_PARTITION_MAX;
 use crate::coordinator::admin::each_once;
-use crate::coordinator::command::{CommitTopic, ConsumerHeartbeat, Now, OffsetCommit, OffsetFetch};
+use crate::coordinator::command::{Command, CommitTopic, ConsumerHeartbeat, Now, OffsetCommit, OffsetFetch};
 use crate::coordinator::error::GroupError;
 use crate::coordinator::group::{Context, State};
 use crate::coordinator::handle::Coordinator;
@@ -34,6 +35,19 @@ impl Coordinator {
             Ok(group.apply(cx, heartbeat, plan))
         });
         answer.expect("seen above")
+    }
+
+    /// The expressions that are to be held against all topics of this version before the command can be carried out. The owner does it, and puts what fits into
+    /// the command ([`Resolved`](crate::coordinator::Resolved)).
+    pub fn unresolved(&self, command: &Command, version: u64, now: Mono) -> Vec<Str> {
+        let Command::ConsumerHeartbeat(heartbeat) = command else { return Vec::new() };
+        if heartbeat.member_epoch < 0 {
+            return Vec::new();
+        }
+        match self.consumers.get(&heartbeat.group) {
+            Some(group) => group.unresolved(heartbeat, version, now),
+            None => ConsumerGroup::new(heartbeat.group.clone()).unresolved(heartbeat, version, now),
+        }
     }
 
     /// The first member of a group. A classic group without members becomes one of this protocol, and keeps its offsets.

@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::assign::{List, Player, assign};
 use super::member::{LEFT_FOR_A_WHILE, Member, MemberState, Partitions, Said, to_record, told};
 use super::reconcile::{Aim, reconcile};
-use super::subscribed::{Known, fitting};
+use super::subscribed::Known;
 use super::{ConsumerGroup, place_bytes};
 use crate::base::limits::{GROUP_LISTED_TOPICS_MAX, GROUP_REGEXES_MAX, MEMBER_BYTES_MAX};
-use crate::base::{Map, TopicId};
-use crate::coordinator::command::ConsumerHeartbeat;
+use crate::base::{Map, Mono, TopicId};
+use crate::coordinator::command::{ConsumerHeartbeat, Resolved};
 use crate::coordinator::error::GroupError;
 use crate::coordinator::group::Context;
 use crate::coordinator::options::{Assignor, Options, millis};
@@ -58,22 +58,22 @@ impl ConsumerGroup {
             Some(said) => self.check_said(cx, &id, before, said)?,
             None => 0,
         };
-        let resolved = match &said {
-            Some(said) if !said.regex.is_empty() && !self.subscribed.has_regex(&said.regex) => {
-                Some(fitting(&said.regex, topics)?)
+        let new_regex = said.as_ref().map(|said| &said.regex).filter(|regex| !regex.is_empty());
+        let resolved = match new_regex.filter(|regex| !self.subscribed.has_regex(regex)) {
+            Some(regex) => {
+                let found = heartbeat.found(regex).ok_or(GroupError::CoordinatorNotAvailable)?;
+                found.topics.as_ref().map_err(|error| *error)?.len()
             }
-            _ => None,
+            None => 0,
         };
-        let found = resolved.as_ref().map_or(0, |names: &Vec<Str>| names.len() * size_of::<Str>());
+        let found = resolved * size_of::<Str>();
         let before = before.cloned();
         let fitted = before.as_ref().and_then(|before| self.subscribed.fitted(&before.regex));
         if let Some(said) = &said {
             self.subscribed.exchange(before.as_ref(), Some(said));
-            if let Some(names) = resolved {
-                self.subscribed.resolve(&said.regex, names);
-            }
         }
-        let known = self.look(cx, topics);
+        self.subscribed.take_over(&heartbeat.resolved, cx.now.mono);
+        let known = self.look(topics);
         let refused = self.has_room_for(cx, &id, known.as_ref(), more, found);
         if let (Err(error), true) = (refused, subscription_changed) {
             self.subscribed.exchange(said.as_ref(), before.as_ref());
@@ -149,12 +149,17 @@ impl ConsumerGroup {
     }
 
     /// The topics of the group, if they may be others than those that it knows.
-    fn look(&mut self, cx: &Context<'_>, topics: &dyn Topics) -> Option<Known> {
-        if self.subscribed.is_fresh(topics.version(), cx.now.mono) {
-            return None;
-        }
-        self.subscribed.refresh(topics, cx.now.mono);
-        Some(self.subscribed.look(topics))
+    pub(super) fn look(&self, topics: &dyn Topics) -> Option<Known> {
+        (!self.subscribed.is_fresh(topics.version())).then(|| self.subscribed.look(topics))
+    }
+
+    /// The expressions that are to be held against all topics before this heartbeat can be heard.
+    pub fn unresolved(&self, heartbeat: &ConsumerHeartbeat, version: u64, now: Mono) -> Vec<Str> {
+        let mut due = self.subscribed.due(version, now);
+        let new = heartbeat.subscribed_regex.iter().filter(|regex| !regex.is_empty());
+        due.extend(new.filter(|regex| !self.subscribed.has_regex(regex)).cloned());
+        due.retain(|regex| heartbeat.found(regex).is_none());
+        due
     }
 
     /// Memory takes the topics, and those that a new expression stands for (`found` bytes); a record takes the partitions that a single member may have; and
@@ -189,13 +194,11 @@ impl ConsumerGroup {
     /// Does what was planned. The member's session begins anew.
     pub fn apply(&mut self, cx: &mut Context<'_>, heartbeat: &ConsumerHeartbeat, plan: Plan) -> ConsumerAssigned {
         let Plan { id, replaces, said, subscription_changed, known } = plan;
-        if let Some(old) = replaces {
-            self.replace(cx, &old, &id);
-        }
+        let displaced = replaces.is_some_and(|old| self.replace(cx, &old, &id));
         if let Some(said) = said {
             self.say(cx, &id, said);
         }
-        self.rise(cx, subscription_changed, known);
+        self.rise(cx, subscription_changed || displaced, known);
         if self.epoch > self.target_epoch && self.may_deal(cx) {
             self.deal(cx);
         }
@@ -212,8 +215,9 @@ impl ConsumerGroup {
         }
     }
 
-    /// A static member came back under another id: it has what it had, and whoever holds the old id is unknown from now on.
-    fn replace(&mut self, cx: &mut Context<'_>, old: &Str, new: &Str) {
+    /// A static member came back under another id: it has what it had, and whoever holds the old id is unknown from now on. True if the new id was that of
+    /// another member, which is no more.
+    fn replace(&mut self, cx: &mut Context<'_>, old: &Str, new: &Str) -> bool {
         let mut member = self.take_out(old).expect("an instance id names a member");
         cx.timers.cancel(&self.session_timer(old));
         cx.timers.cancel(&self.rebalance_timer(old));
@@ -224,11 +228,10 @@ impl ConsumerGroup {
         cx.outbox.record(CoordinatorRecord::target(&self.id, new, &target));
         member.target.get_or_insert_default();
         cx.outbox.record(CoordinatorRecord::current(&self.id, new, &member.current.to_record()));
-        if let Some(stranger) = self.take_out(new) {
-            // A client chose the id of another member; what that one subscribed to is not counted twice.
-            self.subscribed.exchange(Some(&stranger.said), None);
-        }
+        // What a client chose may be the id of another member.
+        let displaced = self.remove(new).is_some();
         self.put_in(new, member);
+        displaced
     }
 
     /// Tombstones of a member's records.
@@ -246,7 +249,7 @@ impl ConsumerGroup {
     }
 
     /// Raises the epoch if a member subscribes to something else, or the topics themselves are others.
-    fn rise(&mut self, cx: &mut Context<'_>, subscription_changed: bool, known: Option<Known>) {
+    pub(super) fn rise(&mut self, cx: &mut Context<'_>, subscription_changed: bool, known: Option<Known>) {
         let mut hash = self.metadata_hash;
         if let Some(known) = known {
             hash = known.hash();
@@ -357,6 +360,11 @@ fn revocation_timeout(said: &Said) -> Duration {
 }
 
 impl ConsumerHeartbeat {
+    /// What the owner found for an expression.
+    fn found(&self, regex: &str) -> Option<&Resolved> {
+        self.resolved.iter().find(|found| *found.regex == *regex)
+    }
+
     /// The member's id: its own, or one that is made for it.
     fn id(&self) -> Str {
         if !self.member_id.is_empty() {

@@ -103,21 +103,19 @@ impl ConsumerGroup {
 
     /// Removes members; the epoch rises once for all of them.
     fn dismiss(&mut self, cx: &mut Context<'_>, topics: &dyn Topics, ids: &[Str]) {
+        if ids.is_empty() {
+            return;
+        }
         for id in ids {
-            self.bury_member(cx, id);
             self.remove(id).expect("the caller found it");
             cx.timers.cancel(&self.session_timer(id));
             cx.timers.cancel(&self.rebalance_timer(id));
         }
-        if ids.is_empty() {
-            return;
+        // The epoch comes first: if the records are cut into batches and the broker crashes between, those that are left are dealt what the others had.
+        let known = self.look(topics);
+        self.rise(cx, true, known);
+        for id in ids {
+            self.bury_member(cx, id);
         }
-        if !self.subscribed.is_fresh(topics.version(), cx.now.mono) {
-            let known = self.subscribed.look(topics);
-            self.metadata_hash = known.hash();
-            self.subscribed.know(known);
-        }
-        self.epoch = self.epoch.saturating_add(1);
-        cx.outbox.record(self.epoch_record());
     }
 }

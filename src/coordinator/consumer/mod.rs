@@ -18,6 +18,7 @@ mod load; // a group out of its records
 mod member; // one member
 mod reconcile; // from what a member has to what it is to have
 mod subscribed; // the topics of all members together
+mod topic_regex; // an expression for topics
 
 use std::collections::BTreeMap;
 
@@ -33,6 +34,7 @@ pub use load::Parts;
 use member::MemberState;
 use member::{Current, Member};
 use subscribed::Subscribed;
+pub use topic_regex::TopicRegex;
 
 /// What a group is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

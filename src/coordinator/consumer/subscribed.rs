@@ -2,13 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use regex::bytes::{Regex, RegexBuilder};
-
 use super::PARTITION_BYTES;
 use super::member::{NAME_BYTES, Said};
-use crate::base::limits::{GROUP_REGEX_BYTES_MAX, GROUP_REGEX_PROGRAM_BYTES_MAX};
 use crate::base::{Mono, Set, TopicId};
-use crate::coordinator::error::GroupError;
+use crate::coordinator::command::Resolved;
 use crate::coordinator::topics::Topics;
 use crate::protocol::Str;
 
@@ -102,40 +99,46 @@ impl Subscribed {
     }
 
     /// The topics that an expression of a member stands for.
-    pub fn resolve(&mut self, regex: &Str, fitting: Vec<Str>) {
+    pub fn resolve(&mut self, regex: &str, fitting: Vec<Str>) {
         if let Some(expression) = self.regexes.get_mut(regex) {
             self.bytes -= expression.bytes();
+            self.stale |= expression.topics.as_ref() != Some(&fitting);
             expression.topics = Some(fitting);
             self.bytes += expression.bytes();
         }
     }
 
-    /// Holds all expressions against all topics, if that was long ago and the topics are others now.
-    pub fn refresh(&mut self, topics: &dyn Topics, now: Mono) {
-        let version = topics.version();
-        let due = match self.resolved {
-            _ if self.regexes.is_empty() => false,
-            _ if self.regexes.values().any(|expression| expression.topics.is_none()) => true,
+    /// The expressions that are to be held against all topics before the next heartbeat: all, if that was long ago and the topics are others now, or those
+    /// of which nothing is known.
+    pub fn due(&self, version: u64, now: Mono) -> Vec<Str> {
+        let all = match self.resolved {
             Some((at, seen)) => seen != version && now >= at + REGEX_REFRESH_INTERVAL,
             None => true,
         };
-        if due {
-            for regex in self.regexes.keys().cloned().collect::<Vec<_>>() {
+        let due = self.regexes.iter().filter(|(_, expression)| all || expression.topics.is_none());
+        due.map(|(regex, _)| regex.clone()).collect()
+    }
+
+    /// Takes over what expressions were found to stand for.
+    pub fn take_over(&mut self, found: &[Resolved], now: Mono) {
+        for Resolved { regex, topics, .. } in found {
+            match topics {
+                Ok(topics) => self.resolve(regex, topics.clone()),
                 // One that was in order when it came stays so.
-                self.resolve(&regex, fitting(&regex, topics).unwrap_or_default());
+                Err(_) if self.fitted(regex).is_none() => self.resolve(regex, Vec::new()),
+                Err(_) => {}
             }
+        }
+        if let Some(version) = found.iter().map(|found| found.version).min()
+            && self.regexes.keys().all(|regex| found.iter().any(|found| found.regex == *regex))
+        {
             self.resolved = Some((now, version));
         }
     }
 
-    /// The topics that are known, if they were looked at in this version and no expression waits to be looked at again.
-    pub fn is_fresh(&self, version: u64, now: Mono) -> bool {
-        let seen = self.known.as_ref().is_some_and(|known| known.version == version);
-        let resolved = self.regexes.values().all(|expression| expression.topics.is_some());
-        seen && !self.stale
-            && resolved
-            && (self.regexes.is_empty()
-                || self.resolved.is_some_and(|(at, seen)| seen == version || now < at + REGEX_REFRESH_INTERVAL))
+    /// The topics that are known were looked at in this version, and what members subscribe to is the same.
+    pub fn is_fresh(&self, version: u64) -> bool {
+        !self.stale && self.known.as_ref().is_some_and(|known| known.version == version)
     }
 
     /// Looks names and expressions up among the topics that there are.
@@ -248,26 +251,6 @@ fn hash(bytes: &[u8]) -> i64 {
     twox_hash::XxHash3_64::oneshot(bytes).cast_signed()
 }
 
-/// The topics whose whole name fits an expression, in order. Errors: it is too long, too large, or not an expression.
-pub fn fitting(regex: &str, topics: &dyn Topics) -> Result<Vec<Str>, GroupError> {
-    let compiled = compile(regex)?;
-    let mut names: Vec<Str> = topics.names().filter(|name| compiled.is_match(name.as_bytes())).collect();
-    names.sort_unstable();
-    Ok(names)
-}
-
-fn compile(regex: &str) -> Result<Regex, GroupError> {
-    let invalid = GroupError::InvalidRegularExpression;
-    if regex.len() > GROUP_REGEX_BYTES_MAX {
-        return Err(invalid);
-    }
-    // Names of topics are ASCII, and without the classes of Unicode programs are small.
-    let build =
-        |pattern: &str| RegexBuilder::new(pattern).unicode(false).size_limit(GROUP_REGEX_PROGRAM_BYTES_MAX).build();
-    // On its own first: what is put around it must not make sense of what makes none.
-    build(regex).and_then(|_| build(&format!(r"\A(?:{regex})\z"))).map_err(|_| invalid)
-}
-
 /// Expressions are held against new topics no more often than this, as in Kafka.
 const REGEX_REFRESH_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -295,12 +278,5 @@ mod tests {
             checked += 1;
         }
         assert_eq!(checked, 3);
-    }
-
-    #[test]
-    fn a_whole_name_has_to_fit() {
-        let fits = |regex: &str, name: &str| compile(regex).expect("an expression").is_match(name.as_bytes());
-        assert!(fits("a|b", "a") && fits("a.*", "abc") && fits("(?i)A", "a") && fits("", ""));
-        assert!(!fits("a|b", "ab") && !fits("b", "abc") && !fits("", "a"));
     }
 }

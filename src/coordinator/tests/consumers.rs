@@ -33,6 +33,7 @@ pub(super) fn joins(member: &str, topics: &[&str]) -> ConsumerHeartbeat {
         client_id: "client".into(),
         client_host: "/127.0.0.1".into(),
         member_uuid: [7; 16],
+        resolved: Vec::new(),
     }
 }
 
@@ -251,6 +252,23 @@ fn a_static_member_comes_back_to_what_it_had() {
     assert_eq!(world.beat(beats("b", 2)).unwrap().member_epoch, 2);
 }
 
+/// What that other member had was dealt to nobody until something else changed.
+#[test]
+fn a_static_member_that_comes_back_under_the_id_of_another_member_takes_its_place() {
+    let mut world = world();
+    world.enter(joins_as("a", "i"));
+    world.enter(joins("b", &["t"]));
+    world.own("a", 2, &[]);
+    world.own("b", 3, &[]);
+    world.beat(ConsumerHeartbeat { group_instance_id: Some("i".into()), ..beats("a", -2) }).unwrap();
+    let (epoch, _) = world.enter(joins_as("b", "i"));
+    world.own("b", epoch, &[]);
+    let described = world.described("g");
+    assert_eq!((described.members.len(), described.state), (1, "Stable"));
+    let has = &described.members[0].assignment;
+    assert_eq!(has.iter().map(|(topic, _)| topic.partitions.len()).sum::<usize>(), 6);
+}
+
 #[test]
 fn a_static_member_that_stays_away_is_removed() {
     let mut world = world();
@@ -262,6 +280,30 @@ fn a_static_member_that_stays_away_is_removed() {
     world.beat(beats("b", 3)).unwrap();
     world.pass(secs(1));
     assert_eq!(world.own("b", 3, &[]), (4, Some(t(&[0, 1, 2, 3, 4, 5]))));
+}
+
+/// One that was fast among fewer topics goes on with those that it stood for.
+#[test]
+fn an_expression_that_takes_too_long_is_refused_or_stays_as_it_was() {
+    let mut world = world();
+    world.enter(joins_by("a", "t"));
+    let slow = |epoch: i32, regex: &str| ConsumerHeartbeat {
+        resolved: vec![Resolved { regex: regex.into(), version: 1, topics: Err(GroupError::RegularExpressionTooSlow) }],
+        ..beats("a", epoch)
+    };
+    let other = ConsumerHeartbeat { subscribed_regex: Some("u".into()), ..slow(2, "u") };
+    assert_eq!(world.beat(other), Err(GroupError::RegularExpressionTooSlow));
+    world.topics.set("u", 1);
+    world.pass(secs(10));
+    assert_eq!(world.beat(slow(2, "t")).unwrap().member_epoch, 2);
+    let has = world.described("g").members[0].assignment.iter().map(|(topic, _)| topic.partitions.len()).sum::<usize>();
+    assert_eq!(has, 6);
+    let token = world.ask_as_it_is(Command::ConsumerHeartbeat(Box::new(ConsumerHeartbeat {
+        subscribed_regex: Some("u".into()),
+        ..beats("a", 2)
+    })));
+    let refused = Reply::ConsumerHeartbeat(Err(GroupError::CoordinatorNotAvailable));
+    assert_eq!(*world.answer(token), refused, "nobody held it against the topics");
 }
 
 #[test]

@@ -341,3 +341,30 @@ fn what_older_brokers_kept_is_removed() {
     world.beat(beats("a", 2)).unwrap();
     assert_eq!(world.log[written..], [CoordinatorRecord { value: None, ..old }]);
 }
+
+/// The epoch of a group rose with the last record of members that left. A crash between the batches of a long command left their partitions to nobody.
+#[test]
+fn whoever_stays_gets_what_many_had_that_left_however_much_is_on_disk() {
+    let mut world = world();
+    for member in ["a", "b", "c", "d"] {
+        world.beat(joins(member, &["t"])).unwrap();
+    }
+    let before = world.log.len();
+    world.leave("g", &[("b", None), ("c", None), ("d", None)]);
+    let log = world.log.clone();
+    assert_eq!(log.len(), before + 10);
+    for end in before..=log.len() {
+        world.log = log[..end].to_vec();
+        world.restart();
+        for _ in 0..4 {
+            let epoch =
+                world.described("g").members.iter().find(|member| &*member.member_id == "a").unwrap().member_epoch;
+            world.beat(ConsumerHeartbeat { owned: Some(vec![]), ..beats("a", epoch) }).unwrap();
+            world.pass(secs(40));
+        }
+        let described = world.described("g");
+        assert_eq!((described.members.len(), described.state), (1, "Stable"), "after {end} records");
+        let has = &described.members[0].assignment;
+        assert_eq!(has.iter().map(|(topic, _)| topic.partitions.len()).sum::<usize>(), 6, "after {end} records");
+    }
+}

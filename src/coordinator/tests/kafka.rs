@@ -335,7 +335,7 @@ pub(super) fn code(error: GroupError) -> i16 {
         GroupError::UnreleasedInstanceId => 111,
         GroupError::UnsupportedAssignor => 112,
         GroupError::StaleMemberEpoch => 113,
-        GroupError::InvalidRegularExpression => 128,
+        GroupError::InvalidRegularExpression | GroupError::RegularExpressionTooSlow => 128,
         GroupError::InvalidRequest(_) => 42,
     }
 }

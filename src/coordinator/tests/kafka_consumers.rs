@@ -81,6 +81,7 @@ fn heartbeat(words: &[&str]) -> ConsumerHeartbeat {
         client_id: "c".into(),
         client_host: "/127.0.0.1".into(),
         member_uuid: [0; 16],
+        resolved: Vec::new(),
     }
 }
 

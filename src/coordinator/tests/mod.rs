@@ -68,8 +68,24 @@ impl World {
         }
     }
 
-    /// Gives a command. The answer may be there afterwards.
+    /// Gives a command, and what its expressions stand for. The answer may be there afterwards.
     fn ask(&mut self, mut command: Command) -> Token {
+        for regex in self.coordinator.unresolved(&command, self.topics.version(), self.now.mono) {
+            let topics = TopicRegex::new(&regex).map(|regex| {
+                let mut names: Vec<Str> =
+                    self.topics.topics.keys().filter(|name| regex.fits(name)).map(Str::from).collect();
+                names.sort_unstable();
+                names
+            });
+            if let Command::ConsumerHeartbeat(heartbeat) = &mut command {
+                heartbeat.resolved.push(Resolved { regex, version: self.topics.version(), topics });
+            }
+        }
+        assert!(self.coordinator.unresolved(&command, self.topics.version(), self.now.mono).is_empty());
+        self.ask_as_it_is(command)
+    }
+
+    fn ask_as_it_is(&mut self, mut command: Command) -> Token {
         self.given += 1;
         let token = Token(self.given);
         if let Command::JoinGroup(join) = &mut command {
@@ -358,10 +374,6 @@ impl Topics for TestTopics {
 
     fn name(&self, id: TopicId) -> Option<Str> {
         self.topics.iter().find(|(_, (topic, _))| *topic == id).map(|(name, _)| Str::from(name))
-    }
-
-    fn names(&self) -> Box<dyn Iterator<Item = Str> + '_> {
-        Box::new(self.topics.keys().map(Str::from))
     }
 }
 
