@@ -26,7 +26,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use coretide::shard::Defect;
-use coretide::sim::{FullStory, GroupStory, Story, tell, tell_of_a_full_disk, tell_of_groups};
+use coretide::sim::{
+    FullStory, GroupStory, Story, tell, tell_of_a_full_disk, tell_of_a_journal_that_grows_later, tell_of_groups,
+};
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -131,6 +133,14 @@ fn a_full_disk_refuses_producers_and_nothing_else() {
     println!("{seeds} stories: at least {} and {} batches", least(|story| story.first), least(|story| story.second));
     assert!(least(|story| story.first) > 10 && least(|story| story.second) > 10);
     assert_eq!(tell(3), tell(3));
+}
+
+/// It stayed small until the next start.
+#[test]
+fn a_journal_grows_when_there_is_space_again() {
+    for seed in 1..=8 {
+        tell_of_a_journal_that_grows_later(seed).unwrap_or_else(|rule| panic!("seed {seed}: {rule}"));
+    }
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub fn tell_of_a_full_disk(seed: u64, defect: Option<Defect>) -> Result<FullStor
     // What the reserve leaves for batches is from nearly nothing to a few times the journals.
     let capacity = u64::from(cores) * chance.between(110 << 20, 140 << 20);
     world.set_disk(broker, DiskOptions { capacity, ..DiskOptions::default() });
-    let mut files = start(&world, broker, cores, &mut chance, defect, &broken);
+    start(&world, broker, cores, &mut chance, defect, &broken);
     let verdict = || broken.borrow().clone().map_or(Ok(()), Err);
     let first = world.run(clients, |io| async move { make_topics(&io).await?.fill(TOPICS[0]).await });
     verdict()?;
@@ -51,7 +51,7 @@ pub fn tell_of_a_full_disk(seed: u64, defect: Option<Defect>) -> Result<FullStor
     if crashes {
         let how = if chance.one_in(2) { Crash::Kill } else { Crash::PowerCut(Loss::Random) };
         world.crash(broker, how);
-        files = start(&world, broker, cores, &mut chance, defect, &broken);
+        start(&world, broker, cores, &mut chance, defect, &broken);
     }
     let second = world.run(clients, move |io| async move {
         let mut client = Patient { client: None, io };
@@ -69,14 +69,27 @@ pub fn tell_of_a_full_disk(seed: u64, defect: Option<Defect>) -> Result<FullStor
     });
     verdict()?;
     let [first, second] = second?;
-    world.set_disk(broker, DiskOptions { capacity: 2 * capacity, ..DiskOptions::default() });
-    let grown = world.run(broker, move |io| journals_are_whole(io, files));
-    verdict()?;
-    grown?;
     Ok(FullStory { first, second, trace: world.trace_hash() })
 }
 
-/// With space again every journal gets the files that it is to have.
+/// A disk has space for the first file of each journal only, and later for all. `Err` is the rule that was broken.
+pub fn tell_of_a_journal_that_grows_later(seed: u64) -> Result<(), String> {
+    let world = World::new(seed, WorldOptions::default());
+    let mut chance = world.random("full");
+    let broker = world.process("broker");
+    let broken = Rc::new(RefCell::new(None));
+    let cores = chance.between(1, 3) as u16;
+    world.set_disk(broker, DiskOptions { capacity: u64::from(cores) * (40 << 20), ..DiskOptions::default() });
+    let files = start(&world, broker, cores, &mut chance, None, &broken);
+    if world.run(broker, move |io| journals_are_whole(io, files)).is_ok() {
+        return Err("the journals grew on a disk that has no space for segments then".into());
+    }
+    world.set_disk(broker, DiskOptions::default());
+    let grown = world.run(broker, move |io| journals_are_whole(io, files));
+    broken.borrow().clone().map_or(grown, Err)
+}
+
+/// After a while every journal has the files that it is to have.
 async fn journals_are_whole(io: Io, files: u64) -> Result<(), String> {
     io.sleep(Duration::from_secs(70)).await;
     let journals = PathBuf::from("/data/journals");

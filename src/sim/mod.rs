@@ -10,6 +10,6 @@ mod groups; // a story of groups
 mod ledger; // what was sent, acknowledged and seen; what must hold
 mod scenario; // the story
 
-pub use full::{FullStory, tell_of_a_full_disk};
+pub use full::{FullStory, tell_of_a_full_disk, tell_of_a_journal_that_grows_later};
 pub use groups::{GroupStory, tell_of_groups};
 pub use scenario::{Story, tell};

@@ -296,6 +296,7 @@ fn an_expression_that_takes_too_long_is_refused_or_stays_as_it_was() {
     world.topics.set("u", 1);
     world.pass(secs(10));
     assert_eq!(world.beat(slow(2, "t")).unwrap().member_epoch, 2);
+    assert_eq!(world.described("g").group_epoch, 2);
     let has = world.described("g").members[0].assignment.iter().map(|(topic, _)| topic.partitions.len()).sum::<usize>();
     assert_eq!(has, 6);
     let token = world.ask_as_it_is(Command::ConsumerHeartbeat(Box::new(ConsumerHeartbeat {
