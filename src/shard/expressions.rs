@@ -44,6 +44,7 @@ impl Shard {
                 Some((asker, log, command)) => {
                     let command = self.resolved(log, command).await;
                     self.group_command_here(asker, log, command);
+                    self.io().yield_now().await;
                 }
                 None if self.is_stopping() => return,
                 None => first(wake.notified(), self.stopping()).await,
@@ -66,15 +67,16 @@ impl Shard {
             if let GroupCommand::ConsumerHeartbeat(heartbeat) = &mut command {
                 heartbeat.resolved.push(Resolved { regex, version, topics });
             }
+            self.io().yield_now().await;
         }
         command
     }
 
     /// The topics whose names fit, in order.
     async fn fitting(&self, image: &Image, regex: &str) -> Result<Vec<Str>, GroupError> {
+        let (mut began, mut spent) = (self.io().now(), Duration::ZERO);
         let regex = TopicRegex::new(regex)?;
         let mut names: Vec<Str> = Vec::new();
-        let (mut began, mut spent) = (self.io().now(), Duration::ZERO);
         for topic in image.topics() {
             if regex.fits(&topic.name) {
                 names.push(topic.name.clone().into());
