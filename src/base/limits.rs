@@ -204,6 +204,8 @@ pub const GROUP_REGEX_BYTES_MAX: usize = 4 << 10;
 pub const GROUP_REGEX_PROGRAM_BYTES_MAX: usize = 64 << 10;
 /// Members of a group times the topics that they subscribe to together. Partitions are dealt in one go, and a core does nothing else meanwhile.
 pub const GROUP_LISTED_TOPICS_MAX: usize = 1_000_000;
+/// Heartbeats of a core that wait until an expression was held against all topics. Few: each takes a place among the requests that two cores have under way.
+pub const GROUP_REGEXES_WAITING_MAX: usize = 16;
 /// Different expressions for topics that the members of one group may have.
 pub const GROUP_REGEXES_MAX: usize = 100;
 /// Partitions for which one group may have committed an offset: as many as a node may have.

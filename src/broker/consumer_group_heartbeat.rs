@@ -1,4 +1,5 @@
-//! ConsumerGroupHeartbeat (key 68): a member of a consumer group joins, is alive, says what it has, or leaves (KIP-848). Answered at once.
+//! ConsumerGroupHeartbeat (key 68): a member of a consumer group joins, is alive, says what it has, or leaves (KIP-848). Answered at once, unless it
+//! brings an expression for topics that has to be resolved first.
 
 use super::Broker;
 use super::authorize::{Operation, Resource, allowed};

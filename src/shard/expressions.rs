@@ -1,12 +1,12 @@
 //! Expressions of consumer groups, held against the names of all topics. One that is made for it takes 0.3 ms for a name, and there may be a hundred expressions
-//! and ten thousand topics: so commands that need it stand in one queue of the core, and the work is done in steps.
+//! in a group and ten thousand topics: so it is done in steps, one expression after the other.
 //!
 //! ```text
-//! command --> unresolved? --> queue --> step, yield, step, ... --> the command again, with the topics that fit
-//!                \--> coordinator
+//! heartbeat --> needs what no expression was held against yet? --> queue --> steps --> the heartbeat again, with the topics that fit
+//!          \--> something is due to be held against new topics? --> queue --> steps --> the group knows, and its next heartbeat acts on it
 //! ```
 //!
-//! Bounded: each command here is the only one under way of its connection, and an expression that takes too long is refused.
+//! Bounded: few heartbeats wait ([`GROUP_REGEXES_WAITING_MAX`]), a group stands in the queue once, and an expression that takes too long is given up.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,88 +15,138 @@ use super::Shard;
 use super::groups::Asker;
 use super::message::GroupCommand;
 use super::waiters::first;
-use crate::base::LogId;
-use crate::cluster::Image;
+use crate::base::limits::GROUP_REGEXES_WAITING_MAX;
+use crate::base::{LogId, Set};
 use crate::coordinator::{GroupError, Resolved, TopicRegex};
 use crate::protocol::Str;
 use crate::storage::drive::Notify;
 
-/// Commands whose expressions are still to be held against the topics.
+/// What is still to be held against the topics.
 #[derive(Default)]
-pub(super) struct Unresolved {
-    queue: VecDeque<(Asker, LogId, GroupCommand)>,
+pub(super) struct Expressions {
+    queue: VecDeque<(LogId, Waiting)>,
+    /// Heartbeats in the queue.
+    heartbeats: usize,
+    /// Groups in it.
+    groups: Set<(LogId, Str)>,
     wake: Notify,
 }
 
-impl Unresolved {
-    pub(super) fn push(&mut self, asker: Asker, log: LogId, command: GroupCommand) {
-        self.queue.push_back((asker, log, command));
+enum Waiting {
+    /// A heartbeat, which is given to its coordinator afterwards.
+    Heartbeat { asker: Asker, command: GroupCommand },
+    /// Expressions that a group goes on with meanwhile.
+    Group { group: Str, regexes: Vec<Str> },
+}
+
+impl Expressions {
+    /// No more heartbeats can wait.
+    pub(super) fn is_full(&self) -> bool {
+        self.heartbeats >= GROUP_REGEXES_WAITING_MAX
+    }
+
+    pub(super) fn hold(&mut self, asker: Asker, log: LogId, command: GroupCommand) {
+        self.heartbeats += 1;
+        self.push(log, Waiting::Heartbeat { asker, command });
+    }
+
+    pub(super) fn refresh(&mut self, log: LogId, group: Str, regexes: Vec<Str>) {
+        if self.groups.insert((log, group.clone())) {
+            self.push(log, Waiting::Group { group, regexes });
+        }
+    }
+
+    fn push(&mut self, log: LogId, waiting: Waiting) {
+        self.queue.push_back((log, waiting));
         self.wake.notify();
+    }
+
+    fn pop(&mut self) -> Option<(LogId, Waiting)> {
+        let (log, waiting) = self.queue.pop_front()?;
+        match &waiting {
+            Waiting::Heartbeat { .. } => self.heartbeats -= 1,
+            Waiting::Group { group, .. } => {
+                self.groups.remove(&(log, group.clone()));
+            }
+        }
+        Some((log, waiting))
     }
 }
 
 impl Shard {
     /// Resolves expressions until the broker begins to stop. From then on no command comes here.
     pub(super) async fn resolve_expressions(self) {
-        let wake = self.with(|state| state.groups.unresolved.wake.clone());
+        let wake = self.with(|state| state.groups.expressions.wake.clone());
         loop {
-            match self.with(|state| state.groups.unresolved.queue.pop_front()) {
-                Some((asker, log, command)) => {
+            match self.with(|state| state.groups.expressions.pop()) {
+                Some((log, Waiting::Heartbeat { asker, command })) => {
                     let command = self.resolved(log, command).await;
                     self.group_command_here(asker, log, command);
-                    self.io().yield_now().await;
                 }
+                Some((log, Waiting::Group { group, regexes })) => self.refresh(log, group, regexes).await,
                 None if self.is_stopping() => return,
                 None => first(wake.notified(), self.stopping()).await,
             }
+            self.io().yield_now().await;
         }
     }
 
-    /// The command with what its expressions stand for, if the broker goes on.
+    /// The command, with what one more of its expressions stands for.
     async fn resolved(&self, log: LogId, mut command: GroupCommand) -> GroupCommand {
-        let now = self.io().now();
-        let (image, version, unresolved) = self.with(|state| {
-            let unresolved = state.groups.unresolved(log, &command, now);
-            (state.image.clone(), state.groups.topics_version(), unresolved)
-        });
-        for regex in unresolved {
-            if self.is_stopping() {
-                break;
-            }
-            let topics = self.fitting(&image, &regex).await;
-            if let GroupCommand::ConsumerHeartbeat(heartbeat) = &mut command {
-                heartbeat.resolved.push(Resolved { regex, version, topics });
-            }
-            self.io().yield_now().await;
+        let unresolved = self.with(|state| state.groups.unresolved(log, &command));
+        if let (Some(regex), GroupCommand::ConsumerHeartbeat(heartbeat)) = (unresolved, &mut command) {
+            let found = self.hold_against_topics(regex).await;
+            // What was done for the group is not lost if this heartbeat is refused.
+            self.with(|state| state.groups.refreshed(log, &heartbeat.group, &found, self.both_clocks()));
+            heartbeat.resolved.push(found);
         }
         command
     }
 
-    /// The topics whose names fit, in order.
-    async fn fitting(&self, image: &Image, regex: &str) -> Result<Vec<Str>, GroupError> {
-        let (mut began, mut spent) = (self.io().now(), Duration::ZERO);
-        let regex = TopicRegex::new(regex)?;
-        let mut names: Vec<Str> = Vec::new();
-        for topic in image.topics() {
-            if regex.fits(&topic.name) {
-                names.push(topic.name.clone().into());
-            }
-            let step = self.io().now().since(began);
-            if step >= STEP {
-                spent += step;
-                if spent >= REGEX_TIME_MAX {
-                    return Err(GroupError::RegularExpressionTooSlow);
-                }
-                self.io().yield_now().await;
-                began = self.io().now();
-            }
+    /// One expression; the others wait for their turn behind other groups.
+    async fn refresh(&self, log: LogId, group: Str, mut regexes: Vec<Str>) {
+        let Some(regex) = regexes.pop().filter(|_| !self.is_stopping()) else { return };
+        let found = self.hold_against_topics(regex).await;
+        if let Err(error) = found.topics {
+            tracing::warn!(group = &*group, regex = &*found.regex, "new topics are not looked for: {error}");
         }
-        names.sort_unstable();
-        Ok(names)
+        self.with(|state| {
+            state.groups.refreshed(log, &group, &found, self.both_clocks());
+            if !regexes.is_empty() {
+                state.groups.expressions.refresh(log, group, regexes);
+            }
+        });
+    }
+
+    async fn hold_against_topics(&self, regex: Str) -> Resolved {
+        let (image, version) = self.with(|state| (state.image.clone(), state.groups.topics_version()));
+        let (mut began, mut spent) = (self.io().now(), Duration::ZERO);
+        let mut names: Vec<Str> = Vec::new();
+        let topics = async {
+            let compiled = TopicRegex::new(&regex)?;
+            for topic in image.topics() {
+                if compiled.fits(&topic.name) {
+                    names.push(topic.name.clone().into());
+                }
+                let step = self.io().now().since(began);
+                if step >= STEP {
+                    spent += step;
+                    if spent >= REGEX_TIME_MAX {
+                        return Err(GroupError::RegularExpressionTooSlow);
+                    }
+                    self.io().yield_now().await;
+                    began = self.io().now();
+                }
+            }
+            names.sort_unstable();
+            Ok(names)
+        };
+        let topics = topics.await;
+        Resolved { regex, version, topics }
     }
 }
 
-/// Others wait no longer than this for a core that holds expressions against names, but for the one name that is looked at.
+/// Others wait no longer than this for a core that holds expressions against names, but for what it takes to compile one.
 const STEP: Duration = Duration::from_micros(500);
-/// An expression that takes longer than this for all topics is refused. A usual one takes 1 us for each.
-const REGEX_TIME_MAX: Duration = Duration::from_millis(250);
+/// An expression that takes longer than this for all topics is given up. A usual one takes 1 us for each.
+const REGEX_TIME_MAX: Duration = Duration::from_secs(1);

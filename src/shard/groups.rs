@@ -19,7 +19,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::append::{Origin, Part};
-use super::expressions::Unresolved;
+use super::expressions::Expressions;
 use super::lines::Sender;
 use super::message::{
     Answer, Ask, FetchSpec, GroupCommand, GroupReply, ProduceBatch, ProduceError, ReadError, ReadSpec, Reply,
@@ -33,7 +33,7 @@ use crate::base::limits::{GROUP_REQUESTS_PARKED_PER_CORE_MAX, LABEL_BYTES_MAX, S
 use crate::base::{LeaderEpoch, LogId, Map, Mono, Offset, ShardId, Timestamp, TopicId};
 use crate::cluster::{GROUPS_TOPIC, Image, Partition, Topic, placement};
 use crate::coordinator::{
-    self, Append, AppendId, Coordinator, Effects, GroupError, ListGroups, ListedGroup, Loading, Now, Token,
+    self, Append, AppendId, Coordinator, Effects, GroupError, ListGroups, ListedGroup, Loading, Now, Resolved, Token,
     partition_for,
 };
 use crate::partition::AppendRules;
@@ -257,7 +257,7 @@ pub(super) struct Groups {
     topics_version: u64,
     to_load: VecDeque<(LogId, u64)>,
     load_wake: Notify,
-    pub(super) unresolved: Unresolved,
+    pub(super) expressions: Expressions,
     /// The broker is stopping: nothing more is taken in.
     closed: bool,
 }
@@ -315,7 +315,7 @@ impl Groups {
             topics_version: 0,
             to_load: VecDeque::new(),
             load_wake: Notify::default(),
-            unresolved: Unresolved::default(),
+            expressions: Expressions::default(),
             closed: false,
         }
     }
@@ -332,7 +332,7 @@ impl Groups {
 
     /// Counts one coordinator, if it is loaded, and shows at most `room` of its offsets whose partitions are there.
     pub(super) fn look_at(&self, log: LogId, image: &Image, cores: u16, room: usize, census: &mut GroupsCensus) {
-        let Some(Stage::Ready(coordinator)) = self.seats.get(&log).map(|seat| &seat.stage) else {
+        let Some(coordinator) = self.ready_at(log) else {
             census.not_loaded += u64::from(self.has(log));
             return;
         };
@@ -361,11 +361,28 @@ impl Groups {
         self.topics_version
     }
 
-    /// The expressions that are to be held against all topics before the command can be carried out.
-    pub(super) fn unresolved(&self, log: LogId, command: &GroupCommand, now: Mono) -> Vec<Str> {
+    fn ready_at(&self, log: LogId) -> Option<&Coordinator> {
         match self.seats.get(&log).map(|seat| &seat.stage) {
-            Some(Stage::Ready(coordinator)) => coordinator.unresolved(command, self.topics_version, now),
-            _ => Vec::new(),
+            Some(Stage::Ready(coordinator)) => Some(coordinator),
+            _ => None,
+        }
+    }
+
+    /// An expression that is to be held against all topics before the command can be carried out.
+    pub(super) fn unresolved(&self, log: LogId, command: &GroupCommand) -> Option<Str> {
+        self.ready_at(log)?.unresolved(command)
+    }
+
+    /// An expression of a group was held against all topics.
+    pub(super) fn refreshed(&mut self, log: LogId, group: &str, found: &Resolved, now: Now) {
+        self.lend(log, |coordinator| coordinator.refreshed(group, found, now));
+    }
+
+    /// Has the expressions of the command's group held against new topics.
+    fn refresh_if_due(&mut self, log: LogId, command: &GroupCommand, now: Mono) {
+        let version = self.topics_version;
+        if let Some((group, due)) = self.ready_at(log).and_then(|coordinator| coordinator.due(command, version, now)) {
+            self.expressions.refresh(log, group, due);
         }
     }
 
@@ -484,9 +501,13 @@ impl State {
         if let Some(error) = self.groups.refusal(log, joins, no_space) {
             return self.tell(asker, command.refused(error));
         }
-        if !self.groups.unresolved(log, &command, now.mono).is_empty() {
-            return self.groups.unresolved.push(asker, log, command);
+        if self.groups.unresolved(log, &command).is_some() {
+            if self.groups.expressions.is_full() {
+                return self.tell(asker, command.refused(GroupError::CoordinatorNotAvailable));
+            }
+            return self.groups.expressions.hold(asker, log, command);
         }
+        self.groups.refresh_if_due(log, &command, now.mono);
         self.groups.tokens_given += 1;
         let token = Token(self.groups.tokens_given);
         self.groups.waiting.insert(token, Waiting { asker, parks });

@@ -20,6 +20,8 @@ use crate::storage::{Log, StorageError};
 const IDLE: Duration = Duration::from_millis(100);
 /// A journal grows as long as the core's share of the free space is so many files.
 const GROWTH_SPACE_FILES: u64 = 4;
+/// Space of a core on the disk of its journal that is left for checkpoints.
+const CHECKPOINTS_SPACE: u64 = 16 << 20;
 /// A journal that could not grow tries again after this.
 const GROWTH_RETRY: Duration = Duration::from_secs(60);
 /// How often silent producers are looked for.
@@ -172,8 +174,12 @@ impl Shard {
         let mut told = false;
         while !self.is_stopping() && (self.with(|state| state.journal.files()) as u64) < target {
             let share = self.space().await.map_or(u64::MAX, |space| self.share_of(&space));
+            // Journals may have a disk of their own, and checkpoints are on it, too.
+            let own = self.io().space(self.0.files.directory()).await.map_or(u64::MAX, |space| self.share_of(&space));
             let created = if share < GROWTH_SPACE_FILES * file_bytes {
                 Err("what is free is better kept for segments".to_string())
+            } else if own < file_bytes + CHECKPOINTS_SPACE {
+                Err(format!("{} free in {}", own, self.0.files.directory().display()))
             } else {
                 match self.0.files.create(self.io(), number, file_bytes).await {
                     Ok(()) => Ok(()),
@@ -189,6 +195,9 @@ impl Shard {
                         state.room_was_made(now);
                     });
                     number += 1;
+                    if std::mem::take(&mut told) {
+                        tracing::info!("the journal grows again");
+                    }
                 }
                 Err(why) => {
                     if !std::mem::replace(&mut told, true) {

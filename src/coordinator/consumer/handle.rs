@@ -4,7 +4,7 @@ use super::ConsumerGroup;
 use crate::base::Mono;
 use crate::base::limits::GROUPS_PER_PARTITION_MAX;
 use crate::coordinator::admin::each_once;
-use crate::coordinator::command::{Command, CommitTopic, ConsumerHeartbeat, Now, OffsetCommit, OffsetFetch};
+use crate::coordinator::command::{Command, CommitTopic, ConsumerHeartbeat, Now, OffsetCommit, OffsetFetch, Resolved};
 use crate::coordinator::error::GroupError;
 use crate::coordinator::group::{Context, State};
 use crate::coordinator::handle::Coordinator;
@@ -37,17 +37,34 @@ impl Coordinator {
         answer.expect("seen above")
     }
 
-    /// The expressions that are to be held against all topics of this version before the command can be carried out. The owner does it, and puts what fits into
-    /// the command ([`Resolved`](crate::coordinator::Resolved)).
-    pub fn unresolved(&self, command: &Command, version: u64, now: Mono) -> Vec<Str> {
-        let Command::ConsumerHeartbeat(heartbeat) = command else { return Vec::new() };
-        if heartbeat.member_epoch < 0 {
-            return Vec::new();
+    /// An expression that is to be held against all topics before the command can be carried out, if there is any. The owner does it, puts what fits into the
+    /// command ([`Resolved`]), and asks again.
+    pub fn unresolved(&self, command: &Command) -> Option<Str> {
+        let Command::ConsumerHeartbeat(heartbeat) = command else { return None };
+        if heartbeat.member_epoch < 0 || heartbeat.check(&self.options).is_err() {
+            return None;
         }
         match self.consumers.get(&heartbeat.group) {
-            Some(group) => group.unresolved(heartbeat, version, now),
-            None => ConsumerGroup::new(heartbeat.group.clone()).unresolved(heartbeat, version, now),
+            Some(group) => group.unresolved(&self.options, heartbeat),
+            None if heartbeat.member_epoch != 0 => None,
+            None => ConsumerGroup::new(heartbeat.group.clone()).unresolved(&self.options, heartbeat),
         }
+    }
+
+    /// Expressions of the command's group that are to be held against all topics of this version again, and the group. Nobody waits for it.
+    pub fn due(&self, command: &Command, version: u64, now: Mono) -> Option<(Str, Vec<Str>)> {
+        let Command::ConsumerHeartbeat(heartbeat) = command else { return None };
+        let due = self.consumers.get(&heartbeat.group)?.due(version, now);
+        (!due.is_empty()).then(|| (heartbeat.group.clone(), due))
+    }
+
+    /// An expression of a group was held against all topics.
+    pub fn refreshed(&mut self, group: &str, found: &Resolved, now: Now) {
+        // No effects: what follows comes with the next heartbeat.
+        let mut outbox = Outbox::default();
+        self.with_consumers(group, now, &mut outbox, |group, cx| {
+            group.refresh(std::slice::from_ref(found), cx.now.mono)
+        });
     }
 
     /// The first member of a group. A classic group without members becomes one of this protocol, and keeps its offsets.

@@ -43,6 +43,7 @@ impl ConsumerGroup {
         heartbeat: &ConsumerHeartbeat,
     ) -> Result<Plan, GroupError> {
         let id = heartbeat.id();
+        self.subscribed.take_over(&heartbeat.resolved, cx.now.mono);
         self.check_place(cx.options, heartbeat, &id)?;
         let replaces = self.check_member(heartbeat, &id)?;
         let before = self.members.get(replaces.as_ref().unwrap_or(&id)).map(|member| &member.said);
@@ -67,18 +68,22 @@ impl ConsumerGroup {
             None => 0,
         };
         let found = resolved * size_of::<Str>();
+        if self.subscribed.unresolved().next().is_some() {
+            // The members with that expression would be dealt nothing.
+            return Err(GroupError::CoordinatorNotAvailable);
+        }
         let before = before.cloned();
-        let fitted = before.as_ref().and_then(|before| self.subscribed.fitted(&before.regex));
+        let fitted = before.as_ref().and_then(|before| self.subscribed.fitting(&before.regex).cloned());
         if let Some(said) = &said {
             self.subscribed.exchange(before.as_ref(), Some(said));
+            self.subscribed.take_over(&heartbeat.resolved, cx.now.mono);
         }
-        self.subscribed.take_over(&heartbeat.resolved, cx.now.mono);
         let known = self.look(topics);
         let refused = self.has_room_for(cx, &id, known.as_ref(), more, found);
         if let (Err(error), true) = (refused, subscription_changed) {
             self.subscribed.exchange(said.as_ref(), before.as_ref());
-            if let (Some(before), Some(names)) = (before, fitted) {
-                self.subscribed.resolve(&before.regex, names);
+            if let (Some(before), Some(fitted)) = (before, fitted) {
+                self.subscribed.fit(&before.regex, fitted);
             }
             return Err(error);
         }
@@ -153,13 +158,26 @@ impl ConsumerGroup {
         (!self.subscribed.is_fresh(topics.version())).then(|| self.subscribed.look(topics))
     }
 
-    /// The expressions that are to be held against all topics before this heartbeat can be heard.
-    pub fn unresolved(&self, heartbeat: &ConsumerHeartbeat, version: u64, now: Mono) -> Vec<Str> {
-        let mut due = self.subscribed.due(version, now);
-        let new = heartbeat.subscribed_regex.iter().filter(|regex| !regex.is_empty());
-        due.extend(new.filter(|regex| !self.subscribed.has_regex(regex)).cloned());
-        due.retain(|regex| heartbeat.found(regex).is_none());
-        due
+    /// An expression that is to be held against all topics before this heartbeat can be heard. None, if it is refused anyway.
+    pub fn unresolved(&self, options: &Options, heartbeat: &ConsumerHeartbeat) -> Option<Str> {
+        let id = heartbeat.id();
+        if self.check_place(options, heartbeat, &id).is_err() || self.check_member(heartbeat, &id).is_err() {
+            return None;
+        }
+        let room = self.subscribed.regexes() < GROUP_REGEXES_MAX;
+        let is_new = |regex: &&Str| room && !regex.is_empty() && !self.subscribed.has_regex(regex);
+        let new = heartbeat.subscribed_regex.iter().filter(is_new);
+        self.subscribed.unresolved().chain(new).find(|regex| heartbeat.found(regex).is_none()).cloned()
+    }
+
+    /// The expressions that are to be held against all topics again, while the group goes on with what they stood for.
+    pub fn due(&self, version: u64, now: Mono) -> Vec<Str> {
+        self.subscribed.due(version, now)
+    }
+
+    /// Expressions were held against all topics. What follows from it comes with the next heartbeat.
+    pub fn refresh(&mut self, found: &[Resolved], now: Mono) {
+        self.subscribed.take_over(found, now);
     }
 
     /// Memory takes the topics, and those that a new expression stands for (`found` bytes); a record takes the partitions that a single member may have; and
@@ -194,11 +212,15 @@ impl ConsumerGroup {
     /// Does what was planned. The member's session begins anew.
     pub fn apply(&mut self, cx: &mut Context<'_>, heartbeat: &ConsumerHeartbeat, plan: Plan) -> ConsumerAssigned {
         let Plan { id, replaces, said, subscription_changed, known } = plan;
-        let displaced = replaces.is_some_and(|old| self.replace(cx, &old, &id));
+        // The epoch comes before what a member loses, as when members leave: that of another member whose id a static one takes.
+        let displaces = replaces.as_ref().is_some_and(|old| *old != id && self.members.contains_key(&id));
+        self.rise(cx, subscription_changed || displaces, known);
+        if let Some(old) = replaces {
+            self.replace(cx, &old, &id);
+        }
         if let Some(said) = said {
             self.say(cx, &id, said);
         }
-        self.rise(cx, subscription_changed || displaced, known);
         if self.epoch > self.target_epoch && self.may_deal(cx) {
             self.deal(cx);
         }
@@ -215,9 +237,8 @@ impl ConsumerGroup {
         }
     }
 
-    /// A static member came back under another id: it has what it had, and whoever holds the old id is unknown from now on. True if the new id was that of
-    /// another member, which is no more.
-    fn replace(&mut self, cx: &mut Context<'_>, old: &Str, new: &Str) -> bool {
+    /// A static member came back under another id: it has what it had, and whoever holds the old id is unknown from now on.
+    fn replace(&mut self, cx: &mut Context<'_>, old: &Str, new: &Str) {
         let mut member = self.take_out(old).expect("an instance id names a member");
         cx.timers.cancel(&self.session_timer(old));
         cx.timers.cancel(&self.rebalance_timer(old));
@@ -229,9 +250,10 @@ impl ConsumerGroup {
         member.target.get_or_insert_default();
         cx.outbox.record(CoordinatorRecord::current(&self.id, new, &member.current.to_record()));
         // What a client chose may be the id of another member.
-        let displaced = self.remove(new).is_some();
+        if self.remove(new).is_some() {
+            cx.timers.cancel(&self.rebalance_timer(new));
+        }
         self.put_in(new, member);
-        displaced
     }
 
     /// Tombstones of a member's records.

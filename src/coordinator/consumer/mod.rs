@@ -301,7 +301,8 @@ impl ConsumerGroup {
                 !member.current.pending.is_empty()
             });
         }
-        if self.epoch == self.target_epoch {
+        // What expressions were found to stand for counts from the next heartbeat on.
+        if self.epoch == self.target_epoch && !self.subscribed.is_stale() {
             self.check_targets();
         }
     }

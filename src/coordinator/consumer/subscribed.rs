@@ -17,9 +17,7 @@ pub struct Subscribed {
     regexes: BTreeMap<Str, Expression>,
     /// `None` after a start, until a member is heard of.
     known: Option<Known>,
-    /// When the expressions were last held against all topics, and which topics those were.
-    resolved: Option<(Mono, u64)>,
-    /// Names or expressions came or went since.
+    /// Names or expressions came or went, or stand for something else, since the topics were looked at.
     stale: bool,
     /// Memory of names and expressions, as it is charged.
     bytes: usize,
@@ -30,8 +28,19 @@ pub struct Subscribed {
 struct Expression {
     /// How many members have it.
     members: usize,
-    /// The topics that fit, in order. `None` while that is not known.
-    topics: Option<Vec<Str>>,
+    /// `None` while it was not held against any topics.
+    fitting: Option<Fitting>,
+}
+
+/// What an expression stands for.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Fitting {
+    /// The topics that fit, in order.
+    topics: Vec<Str>,
+    /// When it was held against all topics last.
+    at: Mono,
+    /// The version of those topics.
+    version: u64,
 }
 
 /// The topics that a group subscribes to, those that there are.
@@ -93,46 +102,43 @@ impl Subscribed {
         self.regexes.len()
     }
 
-    /// The topics that an expression stood for when it was held against all last.
-    pub fn fitted(&self, regex: &str) -> Option<Vec<Str>> {
-        self.regexes.get(regex)?.topics.clone()
+    /// What an expression stands for, as far as that is known.
+    pub fn fitting(&self, regex: &str) -> Option<&Fitting> {
+        self.regexes.get(regex)?.fitting.as_ref()
     }
 
-    /// The topics that an expression of a member stands for.
-    pub fn resolve(&mut self, regex: &str, fitting: Vec<Str>) {
+    /// From now on an expression of a member stands for this.
+    pub fn fit(&mut self, regex: &str, fitting: Fitting) {
         if let Some(expression) = self.regexes.get_mut(regex) {
             self.bytes -= expression.bytes();
-            self.stale |= expression.topics.as_ref() != Some(&fitting);
-            expression.topics = Some(fitting);
+            self.stale |= expression.fitting.as_ref().is_none_or(|before| before.topics != fitting.topics);
+            expression.fitting = Some(fitting);
             self.bytes += expression.bytes();
         }
     }
 
-    /// The expressions that are to be held against all topics before the next heartbeat: all, if that was long ago and the topics are others now, or those
-    /// of which nothing is known.
+    /// The expressions that were not held against any topics yet: all of them after a start.
+    pub fn unresolved(&self) -> impl Iterator<Item = &Str> {
+        self.regexes.iter().filter(|(_, expression)| expression.fitting.is_none()).map(|(regex, _)| regex)
+    }
+
+    /// The expressions that are to be held against all topics again: that was long ago, and the topics are others now.
     pub fn due(&self, version: u64, now: Mono) -> Vec<Str> {
-        let all = match self.resolved {
-            Some((at, seen)) => seen != version && now >= at + REGEX_REFRESH_INTERVAL,
-            None => true,
-        };
-        let due = self.regexes.iter().filter(|(_, expression)| all || expression.topics.is_none());
+        let due = |fitting: &Fitting| fitting.version != version && now >= fitting.at + REGEX_REFRESH_INTERVAL;
+        let due = self.regexes.iter().filter(|(_, expression)| expression.fitting.as_ref().is_some_and(due));
         due.map(|(regex, _)| regex.clone()).collect()
     }
 
     /// Takes over what expressions were found to stand for.
     pub fn take_over(&mut self, found: &[Resolved], now: Mono) {
-        for Resolved { regex, topics, .. } in found {
-            match topics {
-                Ok(topics) => self.resolve(regex, topics.clone()),
+        for Resolved { regex, version, topics } in found {
+            let topics = match (topics, self.fitting(regex)) {
+                (Ok(topics), _) => topics.clone(),
                 // One that was in order when it came stays so.
-                Err(_) if self.fitted(regex).is_none() => self.resolve(regex, Vec::new()),
-                Err(_) => {}
-            }
-        }
-        if let Some(version) = found.iter().map(|found| found.version).min()
-            && self.regexes.keys().all(|regex| found.iter().any(|found| found.regex == *regex))
-        {
-            self.resolved = Some((now, version));
+                (Err(_), Some(before)) => before.topics.clone(),
+                (Err(_), None) => continue,
+            };
+            self.fit(regex, Fitting { topics, at: now, version: *version });
         }
     }
 
@@ -144,8 +150,8 @@ impl Subscribed {
     /// Looks names and expressions up among the topics that there are.
     pub fn look(&self, topics: &dyn Topics) -> Known {
         let mut known = Known { version: topics.version(), ..Known::default() };
-        let fitting = self.regexes.values().filter_map(|expression| expression.topics.as_ref()).flatten();
-        for name in self.names.keys().chain(fitting) {
+        let fitting = self.regexes.values().filter_map(|expression| expression.fitting.as_ref());
+        for name in self.names.keys().chain(fitting.flat_map(|fitting| &fitting.topics)) {
             if known.topics.contains_key(name) {
                 continue;
             }
@@ -170,8 +176,8 @@ impl Subscribed {
 
     /// The topics of one member, those that there are.
     pub fn of<'a>(&'a self, said: &'a Said) -> impl Iterator<Item = (TopicId, i32)> + 'a {
-        let fitting = self.regexes.get(&said.regex).and_then(|expression| expression.topics.as_ref());
-        let names = said.topics.iter().chain(fitting.into_iter().flatten());
+        let fitting = self.fitting(&said.regex).into_iter().flat_map(|fitting| &fitting.topics);
+        let names = said.topics.iter().chain(fitting);
         names.filter_map(|name| self.known.as_ref()?.topics.get(name).copied())
     }
 
@@ -182,8 +188,8 @@ impl Subscribed {
 
     /// A member subscribes to the topic, or might.
     pub fn has(&self, topic: &str) -> bool {
-        let fits = |expression: &Expression| match &expression.topics {
-            Some(topics) => topics.binary_search_by(|name| (**name).cmp(topic)).is_ok(),
+        let fits = |expression: &Expression| match &expression.fitting {
+            Some(Fitting { topics, .. }) => topics.binary_search_by(|name| (**name).cmp(topic)).is_ok(),
             None => true,
         };
         self.names.contains_key(topic) || self.regexes.values().any(fits)
@@ -192,6 +198,12 @@ impl Subscribed {
     /// Memory, as it is charged; that of partitions is the group's.
     pub fn bytes(&self) -> usize {
         self.bytes + self.known.as_ref().map_or(0, |known| known.topics.len() * NAME_BYTES)
+    }
+
+    /// Names or expressions came or went, or stand for something else, since the topics were looked at.
+    #[cfg(test)]
+    pub fn is_stale(&self) -> bool {
+        self.stale
     }
 
     /// Every count that is kept equals what it counts.
@@ -211,7 +223,7 @@ impl Subscribed {
 
 impl Expression {
     fn bytes(&self) -> usize {
-        self.topics.as_ref().map_or(0, |topics| topics.len() * std::mem::size_of::<Str>())
+        self.fitting.as_ref().map_or(0, |fitting| fitting.topics.len() * size_of::<Str>())
     }
 }
 

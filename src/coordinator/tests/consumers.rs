@@ -305,6 +305,10 @@ fn an_expression_that_takes_too_long_is_refused_or_stays_as_it_was() {
     })));
     let refused = Reply::ConsumerHeartbeat(Err(GroupError::CoordinatorNotAvailable));
     assert_eq!(*world.answer(token), refused, "nobody held it against the topics");
+    world.restart();
+    assert_eq!(world.beat(slow(2, "t")), Err(GroupError::CoordinatorNotAvailable), "nothing is known of it yet");
+    assert_eq!(world.beat(beats("a", 2)).unwrap().member_epoch, 2);
+    assert_eq!(world.described("g").group_epoch, 2);
 }
 
 #[test]
@@ -328,6 +332,25 @@ fn expressions_stand_for_topics_whose_whole_name_fits() {
     let fewer = ConsumerHeartbeat { subscribed_regex: Some(Str::default()), ..beats("a", 4) };
     let answer = world.beat(fewer).unwrap();
     assert_eq!(world.named(&answer.assignment.unwrap()), [("ab".into(), vec![0, 1]), ("xab".into(), vec![0, 1, 2, 3])]);
+}
+
+/// What it costs to hold an expression against all topics is not for whoever is refused anyway.
+#[test]
+fn nothing_is_resolved_for_a_heartbeat_that_is_refused() {
+    let mut world = world();
+    world.enter(joins_by("a", "t"));
+    let by = |heartbeat: ConsumerHeartbeat| {
+        Command::ConsumerHeartbeat(Box::new(ConsumerHeartbeat { subscribed_regex: Some("u".into()), ..heartbeat }))
+    };
+    let unresolved = |world: &World, heartbeat| world.coordinator.unresolved(&by(heartbeat));
+    assert_eq!(unresolved(&world, beats("a", 2)), Some("u".into()));
+    assert_eq!(unresolved(&world, joins("b", &["t"])), Some("u".into()));
+    assert_eq!(unresolved(&world, beats("a", 7)), None, "fenced");
+    assert_eq!(unresolved(&world, beats("b", 2)), None, "not a member");
+    assert_eq!(unresolved(&world, ConsumerHeartbeat { group: "x".into(), ..beats("a", 2) }), None, "not a group");
+    assert_eq!(unresolved(&world, ConsumerHeartbeat { rebalance_timeout_ms: -1, ..joins("b", &["t"]) }), None);
+    world.restart();
+    assert_eq!(world.coordinator.unresolved(&Command::ConsumerHeartbeat(Box::new(beats("a", 2)))), Some("t".into()));
 }
 
 #[test]

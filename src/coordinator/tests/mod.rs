@@ -70,19 +70,29 @@ impl World {
 
     /// Gives a command, and what its expressions stand for. The answer may be there afterwards.
     fn ask(&mut self, mut command: Command) -> Token {
-        for regex in self.coordinator.unresolved(&command, self.topics.version(), self.now.mono) {
-            let topics = TopicRegex::new(&regex).map(|regex| {
-                let mut names: Vec<Str> =
-                    self.topics.topics.keys().filter(|name| regex.fits(name)).map(Str::from).collect();
-                names.sort_unstable();
-                names
-            });
-            if let Command::ConsumerHeartbeat(heartbeat) = &mut command {
-                heartbeat.resolved.push(Resolved { regex, version: self.topics.version(), topics });
+        if let Some((group, due)) = self.coordinator.due(&command, self.topics.version(), self.now.mono) {
+            for regex in due {
+                let found = self.hold_against_topics(regex);
+                self.coordinator.refreshed(&group, &found, self.now);
             }
         }
-        assert!(self.coordinator.unresolved(&command, self.topics.version(), self.now.mono).is_empty());
+        while let Some(regex) = self.coordinator.unresolved(&command) {
+            let found = self.hold_against_topics(regex);
+            if let Command::ConsumerHeartbeat(heartbeat) = &mut command {
+                heartbeat.resolved.push(found);
+            }
+        }
         self.ask_as_it_is(command)
+    }
+
+    fn hold_against_topics(&self, regex: Str) -> Resolved {
+        let topics = TopicRegex::new(&regex).map(|regex| {
+            let names = self.topics.topics.keys().filter(|name| regex.fits(name));
+            let mut names: Vec<Str> = names.map(Str::from).collect();
+            names.sort_unstable();
+            names
+        });
+        Resolved { regex, version: self.topics.version(), topics }
     }
 
     fn ask_as_it_is(&mut self, mut command: Command) -> Token {

@@ -38,6 +38,11 @@ pub struct JournalFiles {
 }
 
 impl JournalFiles {
+    /// Where they are.
+    pub fn directory(&self) -> &Path {
+        &self.dir
+    }
+
     /// No files yet, in `dir`, which exists.
     pub fn new(dir: PathBuf) -> Self {
         Self { dir: Rc::new(dir), files: Rc::default(), flushed: true }
