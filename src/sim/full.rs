@@ -72,14 +72,14 @@ pub fn tell_of_a_full_disk(seed: u64, defect: Option<Defect>) -> Result<FullStor
     Ok(FullStory { first, second, trace: world.trace_hash() })
 }
 
-/// A disk has space for the first file of each journal only, and later for all. `Err` is the rule that was broken.
+/// A disk has space for the first files of each journal only (2 MiB each), and later for all. `Err` is the rule that was broken.
 pub fn tell_of_a_journal_that_grows_later(seed: u64) -> Result<(), String> {
     let world = World::new(seed, WorldOptions::default());
     let mut chance = world.random("full");
     let broker = world.process("broker");
     let broken = Rc::new(RefCell::new(None));
     let cores = chance.between(1, 3) as u16;
-    world.set_disk(broker, DiskOptions { capacity: u64::from(cores) * (40 << 20), ..DiskOptions::default() });
+    world.set_disk(broker, DiskOptions { capacity: u64::from(cores) * (9 << 20), ..DiskOptions::default() });
     let files = start(&world, broker, cores, &mut chance, None, &broken);
     if world.run(broker, move |io| journals_are_whole(io, files)).is_ok() {
         return Err("the journals grew on a disk that has no space for segments then".into());
