@@ -27,7 +27,7 @@ pub(super) struct Expressions {
     queue: VecDeque<(LogId, Waiting)>,
     /// Heartbeats in the queue.
     heartbeats: usize,
-    /// Groups in it.
+    /// Groups that stand in it, or one of whose expressions is worked on.
     groups: Set<(LogId, Str)>,
     wake: Notify,
 }
@@ -63,13 +63,17 @@ impl Expressions {
 
     fn pop(&mut self) -> Option<(LogId, Waiting)> {
         let (log, waiting) = self.queue.pop_front()?;
-        match &waiting {
-            Waiting::Heartbeat { .. } => self.heartbeats -= 1,
-            Waiting::Group { group, .. } => {
-                self.groups.remove(&(log, group.clone()));
-            }
-        }
+        self.heartbeats -= usize::from(matches!(waiting, Waiting::Heartbeat { .. }));
         Some((log, waiting))
+    }
+
+    /// What is left of a group after one expression; the others wait for their turn behind other groups.
+    fn done(&mut self, log: LogId, group: Str, left: Vec<Str>) {
+        if left.is_empty() {
+            self.groups.remove(&(log, group));
+        } else {
+            self.push(log, Waiting::Group { group, regexes: left });
+        }
     }
 }
 
@@ -97,13 +101,13 @@ impl Shard {
         if let (Some(regex), GroupCommand::ConsumerHeartbeat(heartbeat)) = (unresolved, &mut command) {
             let found = self.hold_against_topics(regex).await;
             // What was done for the group is not lost if this heartbeat is refused.
-            self.with(|state| state.groups.refreshed(log, &heartbeat.group, &found, self.both_clocks()));
+            self.with(|state| state.groups.refreshed(log, &heartbeat.group, &found, self.io().now()));
             heartbeat.resolved.push(found);
         }
         command
     }
 
-    /// One expression; the others wait for their turn behind other groups.
+    /// One expression of a group.
     async fn refresh(&self, log: LogId, group: Str, mut regexes: Vec<Str>) {
         let Some(regex) = regexes.pop().filter(|_| !self.is_stopping()) else { return };
         let found = self.hold_against_topics(regex).await;
@@ -111,10 +115,8 @@ impl Shard {
             tracing::warn!(group = &*group, regex = &*found.regex, "new topics are not looked for: {error}");
         }
         self.with(|state| {
-            state.groups.refreshed(log, &group, &found, self.both_clocks());
-            if !regexes.is_empty() {
-                state.groups.expressions.refresh(log, group, regexes);
-            }
+            state.groups.refreshed(log, &group, &found, self.io().now());
+            state.groups.expressions.done(log, group, regexes);
         });
     }
 

@@ -374,7 +374,7 @@ impl Groups {
     }
 
     /// An expression of a group was held against all topics.
-    pub(super) fn refreshed(&mut self, log: LogId, group: &str, found: &Resolved, now: Now) {
+    pub(super) fn refreshed(&mut self, log: LogId, group: &str, found: &Resolved, now: Mono) {
         self.lend(log, |coordinator| coordinator.refreshed(group, found, now));
     }
 

@@ -41,7 +41,7 @@ impl Coordinator {
     /// command ([`Resolved`]), and asks again.
     pub fn unresolved(&self, command: &Command) -> Option<Str> {
         let Command::ConsumerHeartbeat(heartbeat) = command else { return None };
-        if heartbeat.member_epoch < 0 || heartbeat.check(&self.options).is_err() {
+        if heartbeat.member_epoch < 0 {
             return None;
         }
         match self.consumers.get(&heartbeat.group) {
@@ -54,17 +54,17 @@ impl Coordinator {
     /// Expressions of the command's group that are to be held against all topics of this version again, and the group. Nobody waits for it.
     pub fn due(&self, command: &Command, version: u64, now: Mono) -> Option<(Str, Vec<Str>)> {
         let Command::ConsumerHeartbeat(heartbeat) = command else { return None };
-        let due = self.consumers.get(&heartbeat.group)?.due(version, now);
+        let due = self.consumers.get(&heartbeat.group)?.subscribed.due(version, now);
         (!due.is_empty()).then(|| (heartbeat.group.clone(), due))
     }
 
-    /// An expression of a group was held against all topics.
-    pub fn refreshed(&mut self, group: &str, found: &Resolved, now: Now) {
-        // No effects: what follows comes with the next heartbeat.
-        let mut outbox = Outbox::default();
-        self.with_consumers(group, now, &mut outbox, |group, cx| {
-            group.refresh(std::slice::from_ref(found), cx.now.mono)
-        });
+    /// An expression of a group was held against all topics. What follows from it comes with the next heartbeat.
+    pub fn refreshed(&mut self, group: &str, found: &Resolved, now: Mono) {
+        if let Some(group) = self.consumers.get_mut(group) {
+            let before = group.bytes();
+            group.subscribed.take_over(std::slice::from_ref(found), now);
+            self.group_bytes = self.group_bytes - before + group.bytes();
+        }
     }
 
     /// The first member of a group. A classic group without members becomes one of this protocol, and keeps its offsets.

@@ -8,7 +8,7 @@ use super::reconcile::{Aim, reconcile};
 use super::subscribed::Known;
 use super::{ConsumerGroup, place_bytes};
 use crate::base::limits::{GROUP_LISTED_TOPICS_MAX, GROUP_REGEXES_MAX, MEMBER_BYTES_MAX};
-use crate::base::{Map, Mono, TopicId};
+use crate::base::{Map, TopicId};
 use crate::coordinator::command::{ConsumerHeartbeat, Resolved};
 use crate::coordinator::error::GroupError;
 use crate::coordinator::group::Context;
@@ -43,7 +43,6 @@ impl ConsumerGroup {
         heartbeat: &ConsumerHeartbeat,
     ) -> Result<Plan, GroupError> {
         let id = heartbeat.id();
-        self.subscribed.take_over(&heartbeat.resolved, cx.now.mono);
         self.check_place(cx.options, heartbeat, &id)?;
         let replaces = self.check_member(heartbeat, &id)?;
         let before = self.members.get(replaces.as_ref().unwrap_or(&id)).map(|member| &member.said);
@@ -160,24 +159,15 @@ impl ConsumerGroup {
 
     /// An expression that is to be held against all topics before this heartbeat can be heard. None, if it is refused anyway.
     pub fn unresolved(&self, options: &Options, heartbeat: &ConsumerHeartbeat) -> Option<Str> {
-        let id = heartbeat.id();
-        if self.check_place(options, heartbeat, &id).is_err() || self.check_member(heartbeat, &id).is_err() {
-            return None;
-        }
         let room = self.subscribed.regexes() < GROUP_REGEXES_MAX;
         let is_new = |regex: &&Str| room && !regex.is_empty() && !self.subscribed.has_regex(regex);
         let new = heartbeat.subscribed_regex.iter().filter(is_new);
-        self.subscribed.unresolved().chain(new).find(|regex| heartbeat.found(regex).is_none()).cloned()
-    }
-
-    /// The expressions that are to be held against all topics again, while the group goes on with what they stood for.
-    pub fn due(&self, version: u64, now: Mono) -> Vec<Str> {
-        self.subscribed.due(version, now)
-    }
-
-    /// Expressions were held against all topics. What follows from it comes with the next heartbeat.
-    pub fn refresh(&mut self, found: &[Resolved], now: Mono) {
-        self.subscribed.take_over(found, now);
+        let regex = self.subscribed.unresolved().chain(new).find(|regex| heartbeat.found(regex).is_none())?;
+        let id = heartbeat.id();
+        heartbeat.check(options).ok()?;
+        self.check_place(options, heartbeat, &id).ok()?;
+        self.check_member(heartbeat, &id).ok()?;
+        Some(regex.clone())
     }
 
     /// Memory takes the topics, and those that a new expression stands for (`found` bytes); a record takes the partitions that a single member may have; and

@@ -287,15 +287,15 @@ fn a_static_member_that_stays_away_is_removed() {
 fn an_expression_that_takes_too_long_is_refused_or_stays_as_it_was() {
     let mut world = world();
     world.enter(joins_by("a", "t"));
-    let slow = |epoch: i32, regex: &str| ConsumerHeartbeat {
-        resolved: vec![Resolved { regex: regex.into(), version: 1, topics: Err(GroupError::RegularExpressionTooSlow) }],
-        ..beats("a", epoch)
-    };
-    let other = ConsumerHeartbeat { subscribed_regex: Some("u".into()), ..slow(2, "u") };
+    let too_slow =
+        |regex: &str| Resolved { regex: regex.into(), version: 2, topics: Err(GroupError::RegularExpressionTooSlow) };
+    let slow = |regex: &str| ConsumerHeartbeat { resolved: vec![too_slow(regex)], ..beats("a", 2) };
+    let other = ConsumerHeartbeat { subscribed_regex: Some("u".into()), ..slow("u") };
     assert_eq!(world.beat(other), Err(GroupError::RegularExpressionTooSlow));
     world.topics.set("u", 1);
     world.pass(secs(10));
-    assert_eq!(world.beat(slow(2, "t")).unwrap().member_epoch, 2);
+    world.coordinator.refreshed("g", &too_slow("t"), world.now.mono);
+    assert_eq!(world.beat(beats("a", 2)).unwrap().member_epoch, 2);
     assert_eq!(world.described("g").group_epoch, 2);
     let has = world.described("g").members[0].assignment.iter().map(|(topic, _)| topic.partitions.len()).sum::<usize>();
     assert_eq!(has, 6);
@@ -306,7 +306,7 @@ fn an_expression_that_takes_too_long_is_refused_or_stays_as_it_was() {
     let refused = Reply::ConsumerHeartbeat(Err(GroupError::CoordinatorNotAvailable));
     assert_eq!(*world.answer(token), refused, "nobody held it against the topics");
     world.restart();
-    assert_eq!(world.beat(slow(2, "t")), Err(GroupError::CoordinatorNotAvailable), "nothing is known of it yet");
+    assert_eq!(world.beat(slow("t")), Err(GroupError::CoordinatorNotAvailable), "nothing is known of it yet");
     assert_eq!(world.beat(beats("a", 2)).unwrap().member_epoch, 2);
     assert_eq!(world.described("g").group_epoch, 2);
 }

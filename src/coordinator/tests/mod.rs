@@ -73,12 +73,13 @@ impl World {
         if let Some((group, due)) = self.coordinator.due(&command, self.topics.version(), self.now.mono) {
             for regex in due {
                 let found = self.hold_against_topics(regex);
-                self.coordinator.refreshed(&group, &found, self.now);
+                self.coordinator.refreshed(&group, &found, self.now.mono);
             }
         }
         while let Some(regex) = self.coordinator.unresolved(&command) {
             let found = self.hold_against_topics(regex);
             if let Command::ConsumerHeartbeat(heartbeat) = &mut command {
+                self.coordinator.refreshed(&heartbeat.group, &found, self.now.mono);
                 heartbeat.resolved.push(found);
             }
         }
