@@ -38,7 +38,9 @@ twins! {
     vectored_writes_lie_behind_each_other,
     names_come_and_go,
     a_lock_is_refused_while_it_is_held,
+    a_file_that_is_written_again_has_nothing_of_before,
     a_durable_file_is_replaced_whole,
+    a_file_system_is_flushed_as_a_whole,
     a_dropped_write_harms_nothing,
     echo_over_tcp,
     half_close_ends_one_direction,
@@ -224,6 +226,15 @@ async fn a_lock_is_refused_while_it_is_held(io: Io, root: PathBuf) {
     io.open(&path, how).await.expect("it was given back");
 }
 
+async fn a_file_that_is_written_again_has_nothing_of_before(io: Io, root: PathBuf) {
+    let path = root.join("plain");
+    for text in ["first", "a longer second version", "third", ""] {
+        io.write_file(&path, text.as_bytes()).await.unwrap();
+        assert_eq!(io.read_file(&path).await.unwrap(), text.as_bytes());
+    }
+    assert_eq!(io.list_dir(&root).await.unwrap(), ["plain"]);
+}
+
 async fn a_durable_file_is_replaced_whole(io: Io, root: PathBuf) {
     let path = root.join("meta");
     io.write_file_durably(&path, b"a longer first version").await.unwrap();
@@ -232,6 +243,15 @@ async fn a_durable_file_is_replaced_whole(io: Io, root: PathBuf) {
     io.write_file_durably(&path, b"").await.unwrap();
     assert_eq!(io.read_file(&path).await.unwrap(), b"");
     assert_eq!(io.list_dir(&root).await.unwrap(), ["meta"]);
+}
+
+async fn a_file_system_is_flushed_as_a_whole(io: Io, root: PathBuf) {
+    let mount = io.mount_of(&root).await.unwrap();
+    let file = io.open(&root.join("inside"), create()).await.unwrap();
+    file.write_at(0, Bytes::from_static(b"bytes")).await.unwrap();
+    assert!(mount.has(&file).unwrap());
+    mount.sync().await.unwrap();
+    assert_eq!(kind(io.mount_of(&root.join("missing")).await.map(drop)), ErrorKind::NotFound);
 }
 
 async fn a_dropped_write_harms_nothing(io: Io, root: PathBuf) {

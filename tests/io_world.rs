@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -107,6 +108,33 @@ fn what_was_not_flushed_is_lost() {
         assert_eq!(io.read_file(&root.join("unflushed")).await.unwrap(), [0; 8192]);
         assert_eq!(io.read_file(&root.join("flushed")).await.unwrap(), [1; 12288]);
         assert_eq!(io.read_file(&root.join("dsync")).await.unwrap(), [[0; 4096], [1; 4096]].concat());
+    });
+}
+
+#[test]
+fn a_flush_of_the_file_system_takes_all_that_was_done_before() {
+    let world = world(1);
+    let machine = world.process("machine");
+    world.run(machine, |io| async move {
+        let root = root(&io).await;
+        let mount = io.mount_of(root).await.unwrap();
+        io.create_dir_all(&root.join("new")).await.unwrap();
+        let file = io.open(&root.join("new/file"), create()).await.unwrap();
+        file.write_at(0, pages(1, 1)).await.unwrap();
+        let later = async {
+            file.write_at(0, pages(1, 2)).await.unwrap();
+            io.open(&root.join("new/later"), create()).await.unwrap();
+        };
+        // What is done while the flush is under way may be lost.
+        let mut sync = pin!(mount.sync());
+        assert!(poll_fn(|cx| Poll::Ready(sync.as_mut().poll(cx).is_pending())).await);
+        later.await;
+        sync.await.unwrap();
+    });
+    world.crash(machine, Crash::PowerCut(Loss::Everything));
+    world.run(machine, |io| async move {
+        assert_eq!(io.list_dir(Path::new("/data/new")).await.unwrap(), ["file"]);
+        assert_eq!(io.read_file(Path::new("/data/new/file")).await.unwrap(), [1; 4096]);
     });
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use bytes::Bytes;
+use coretide::base::limits::FILES_FLUSHED_APART_MAX;
 use coretide::base::{LeaderEpoch, LogId, Map, Offset, PartitionIndex, Timestamp, TopicId, crc};
 use coretide::io::uring::{Cores, run_cores};
 use coretide::io::{Io, Open};
@@ -33,6 +34,11 @@ fn on_a_core<F: Future<Output = ()> + 'static>(
         }
     };
     run_cores(&Cores::on(vec![0]), main).and_then(|running| running.join()).expect("a core");
+}
+
+async fn open_drive(io: &Io, root: &Path) -> Drive {
+    io.create_dir_all(root).await.expect("the test's directory");
+    Drive::open(io, root, DIRECTORY, FILES_FLUSHED_APART_MAX).await.expect("a directory")
 }
 
 /// A core with logs and a journal in memory.
@@ -268,7 +274,7 @@ fn what_was_pushed_is_what_is_read() {
 async fn life_of_a_log(io: &Io, root: &Path, seed: u64) -> (usize, usize, usize) {
     let mut random = Random(seed * 7919 + 1);
     let mut core = Core::with(Log::new(spec(root, SMALL)));
-    let mut drive = Drive::new(io.clone(), DIRECTORY);
+    let mut drive = open_drive(io, root).await;
     let mut checkpoint = core.log(|log| log.checkpoint());
     let (mut model, mut torn, mut pages, mut starts, mut epoch) = (Model::default(), 0, 0, 0, 0);
     for _ in 0..70 {
@@ -303,7 +309,7 @@ async fn life_of_a_log(io: &Io, root: &Path, seed: u64) -> (usize, usize, usize)
                 assert!(oldest <= core.0.start.get().min(model.end), "{oldest} is above the log start");
                 assert_eq!(files_hold(io, &core).await, model.from(oldest, i64::MAX), "the .log files are the batches");
                 pages += core.0.pages.get();
-                (core, drive) = restarted(io, root, &checkpoint, &core, Vec::new());
+                (core, drive) = restarted(io, root, &checkpoint, &core, Vec::new()).await;
                 core.0.oldest.set(core.0.next.get() + 1);
                 epoch += 1;
             }
@@ -311,7 +317,7 @@ async fn life_of_a_log(io: &Io, root: &Path, seed: u64) -> (usize, usize, usize)
                 pages += core.0.pages.get();
                 torn += usize::from(damage(io, &core, &checkpoint, &mut random).await);
                 let journal = core.0.journal.borrow().clone();
-                (core, drive) = restarted(io, root, &checkpoint, &core, journal);
+                (core, drive) = restarted(io, root, &checkpoint, &core, journal).await;
                 for _ in 0..=random.below(2) {
                     recover(&core, &drive, &checkpoint).await;
                 }
@@ -349,7 +355,7 @@ async fn life_of_a_log(io: &Io, root: &Path, seed: u64) -> (usize, usize, usize)
 }
 
 /// The next start: only the checkpoint and the journal are left.
-fn restarted(
+async fn restarted(
     io: &Io,
     root: &Path,
     checkpoint: &LogCheckpoint,
@@ -362,7 +368,7 @@ fn restarted(
     core.0.oldest.set(before.0.oldest.get());
     core.0.start.set(before.0.start.get());
     *core.0.journal.borrow_mut() = journal;
-    (core, Drive::new(io.clone(), DIRECTORY))
+    (core, open_drive(io, root).await)
 }
 
 /// Brings the log back from its checkpoint and the journal. May be done again and again.
@@ -425,7 +431,7 @@ async fn files_hold(io: &Io, core: &Core) -> Vec<u8> {
 /// A drained and flushed log of one closed segment and one active one, nothing in memory.
 async fn two_segments(io: &Io, root: &Path) -> (Core, Drive, Model) {
     let core = Core::with(Log::new(spec(root, SMALL)));
-    let drive = Drive::new(io.clone(), DIRECTORY);
+    let drive = open_drive(io, root).await;
     let mut model = Model::default();
     for _ in 0..120 {
         let bytes = batch(model.end, 0, 5000 + model.end, 2, 900);
@@ -483,7 +489,7 @@ fn a_damaged_or_missing_index_is_not_believed() {
             file.write_at(entry * 8 + 4, position).await.expect("garbage");
         }
         compare(&drive, &core, &model, 50, 10_000, model.end).await;
-        let drive = Drive::new(io.clone(), DIRECTORY);
+        let drive = open_drive(&io, &root).await;
         io.remove_file(&index).await.expect("gone");
         core.log(|log| *log = Log::restore(log.spec().clone(), log.checkpoint()));
         compare(&drive, &core, &model, 70, 10_000, model.end).await;
@@ -525,7 +531,7 @@ fn a_timestamp_finds_its_batch_on_disk_and_in_memory() {
 fn a_page_is_journaled_before_it_is_written_again_without_its_guard() {
     on_a_core("guard", |io, root| async move {
         let core = Core::with(Log::new(spec(&root, SMALL)));
-        let drive = Drive::new(io.clone(), DIRECTORY);
+        let drive = open_drive(&io, &root).await;
         core.append(batch(0, 0, 1, 1, 100), 1);
         drive.drain_all(&core, &[LOG]).await.expect("a drain");
         core.append(batch(1, 0, 1, 1, 100), 1);
@@ -558,14 +564,14 @@ fn a_page_is_journaled_before_it_is_written_again_without_its_guard() {
 fn a_guard_of_another_journal_is_not_believed() {
     on_a_core("other-journal", |io, root| async move {
         let core = Core::with(Log::new(spec(&root, SMALL)));
-        let drive = Drive::new(io.clone(), DIRECTORY);
+        let drive = open_drive(&io, &root).await;
         core.0.next.set(4989);
         core.append(batch(0, 0, 1, 1, 100), 1);
         drive.drain_all(&core, &[LOG]).await.expect("a drain");
         drive.close(&core, &[LOG]).await.expect("a close");
         let stopped = core.log(|log| log.checkpoint());
         assert_eq!(stopped.active.expect("a segment").tail_guard, Some(4990));
-        let (core, drive) = restarted(&io, &root, &stopped, &Core::default(), Vec::new());
+        let (core, drive) = restarted(&io, &root, &stopped, &Core::default(), Vec::new()).await;
         core.0.closed.set(true);
         recover(&core, &drive, &stopped).await;
         core.append(batch(1, 0, 1, 1, 100), 1);
@@ -610,7 +616,7 @@ fn a_deletion_leaves_no_file_open() {
     on_a_core("reopened", |io, root| async move {
         for round in 0..10 {
             let (core, _, model) = two_segments(&io, &root).await;
-            let drive = Drive::new(io.clone(), DIRECTORY);
+            let drive = open_drive(&io, &root).await;
             let reading = Rc::new(Cell::new(0));
             for offset in (0..model.end).step_by(6) {
                 reading.set(reading.get() + 1);
@@ -687,7 +693,7 @@ fn a_segment_below_the_log_start_goes() {
         let (log, deleted) =
             (directory.join(format!("{:020}.log", 0)), directory.join(format!("{:020}.log.deleted", 0)));
         io.rename(&deleted, &log).await.expect("back");
-        let (core, drive) = restarted(&io, &root, &checkpoint, &core, Vec::new());
+        let (core, drive) = restarted(&io, &root, &checkpoint, &core, Vec::new()).await;
         recover(&core, &drive, &checkpoint).await;
         assert_eq!(names("00000000000000000000").await, [""; 0], "nothing of it is left");
         compare(&drive, &core, &model, second, 10_000, model.end).await;
@@ -726,7 +732,7 @@ fn a_read_that_retention_overtakes_finds_nothing() {
             let (core, _, model) = two_segments(&io, &root.join(format!("{by_time}"))).await;
             let directory = core.log(|log| log.directory());
             let second = core.log(|log| log.segments().nth(1).expect("two").base);
-            let drive = Drive::new(io.clone(), DIRECTORY);
+            let drive = open_drive(&io, &root).await;
             drive.retire_segments(LOG, &directory, &[Offset(0)]).await.expect("new names");
             let lost = drive.read(&core, LOG, Offset(0), 1000, true, Offset(model.end)).await;
             assert!(matches!(lost, Err(StorageError::Corrupt { .. })), "the log has it, the disk has not: {lost:?}");

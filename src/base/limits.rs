@@ -159,6 +159,8 @@ pub const SEGMENT_ALLOCATE_BYTES_MAX: u64 = 16 << 20;
 pub const SEGMENT_ALLOCATE_BYTES_MIN: u64 = 1 << 20;
 /// Flushes of segment files and directories that a core has in flight.
 pub const FLUSHES_AT_ONCE: usize = 32;
+/// Segment files that are flushed one by one. For more of them the whole file system is flushed instead.
+pub const FILES_FLUSHED_APART_MAX: usize = 256;
 /// Reads of history that a core has in flight. With [`SEGMENT_READ_BYTES_MAX`] this is the budget of catch-up reads.
 pub const SEGMENT_READS_AT_ONCE: usize = 8;
 /// Bytes of one read of history, unless a single batch is larger.

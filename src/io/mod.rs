@@ -194,6 +194,14 @@ impl Io {
         }
     }
 
+    /// The file system that a directory is on.
+    pub async fn mount_of(&self, path: &Path) -> io::Result<Mount> {
+        Ok(Mount(match self {
+            Self::Uring(io) => MountArm::Uring(io.mount_of(path).await?),
+            Self::Sim(io) => MountArm::Sim(io.mount_of(path).await?),
+        }))
+    }
+
     /// The names in a directory, sorted. Names that are not UTF-8 are left out: nothing of ours has such a name.
     pub async fn list_dir(&self, path: &Path) -> io::Result<Vec<String>> {
         match self {
@@ -273,6 +281,15 @@ impl Io {
             Some(parent) if !parent.as_os_str().is_empty() => self.sync_dir(parent).await,
             _ => self.sync_dir(Path::new(".")).await,
         }
+    }
+
+    /// Puts a small file in place, for others to read. What is there after a crash may be a part of it, or nothing.
+    pub async fn write_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let file = self.open(path, Open { create: true, ..Open::default() }).await?;
+        if file.len().await? > bytes.len() as u64 {
+            file.set_len(0).await?;
+        }
+        file.write_at(0, Bytes::copy_from_slice(bytes)).await
     }
 
     /// Listens for TCP connections. Port 0 takes a free one; see [`Listener::local_addr`].
@@ -366,6 +383,37 @@ pub struct File(FileArm);
 enum FileArm {
     Uring(uring::File),
     Sim(sim::File),
+}
+
+/// A mounted file system, to be flushed as a whole.
+#[derive(Clone)]
+pub struct Mount(MountArm);
+
+#[derive(Clone)]
+enum MountArm {
+    Uring(uring::Mount),
+    Sim(sim::Mount),
+}
+
+impl Mount {
+    /// Makes durable whatever was done on the file system before, names and lengths of files included; also what other programs did, and that may take long.
+    ///
+    /// # Errors
+    /// The kernel could not write something back since the file system was opened or last flushed (syncfs(2), Linux 5.8): nobody knows what.
+    pub async fn sync(&self) -> io::Result<()> {
+        match &self.0 {
+            MountArm::Uring(mount) => mount.sync().await,
+            MountArm::Sim(mount) => mount.sync().await,
+        }
+    }
+
+    /// Whether the file is on this file system.
+    pub fn has(&self, file: &File) -> io::Result<bool> {
+        match (&self.0, &file.0) {
+            (MountArm::Uring(mount), FileArm::Uring(file)) => mount.has(file),
+            _ => Ok(true),
+        }
+    }
 }
 
 impl File {

@@ -36,7 +36,8 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::base::limits::{
-    JOURNAL_BLOCK_BYTES_MAX, JOURNAL_FILE_BYTES, METADATA_JOURNAL_FILE_BYTES, PRODUCERS_PER_CORE_MAX, TURN_REQUESTS,
+    FILES_FLUSHED_APART_MAX, JOURNAL_BLOCK_BYTES_MAX, JOURNAL_FILE_BYTES, METADATA_JOURNAL_FILE_BYTES,
+    PRODUCERS_PER_CORE_MAX, TURN_REQUESTS,
 };
 use crate::base::{LogId, Map, ProducerId, ShardId};
 use crate::cluster::{Command, GROUPS_TOPIC, Image, Outcome, TopicSettings, placement};
@@ -91,6 +92,8 @@ pub struct Options {
     pub journal_block_bytes: usize,
     /// With a block in flight, the open one is written early once it holds this much.
     pub journal_threshold: usize,
+    /// Segment files that are flushed one by one at most, instead of with their file system.
+    pub files_flushed_apart_max: usize,
     /// What holds for topics that say nothing else.
     pub topics: TopicSettings,
     /// A producer that was silent for so long is forgotten (`producer.id.expiration.ms`).
@@ -117,6 +120,7 @@ impl Default for Options {
             journal_depth: 2,
             journal_block_bytes: JOURNAL_BLOCK_BYTES_MAX,
             journal_threshold: 256 << 10,
+            files_flushed_apart_max: FILES_FLUSHED_APART_MAX,
             topics: TopicSettings::default(),
             producer_expiration_ms: 86_400_000,
             retention_check_interval: Duration::from_secs(300),
@@ -351,12 +355,13 @@ impl Shard {
             options: options.clone(),
         };
         state.bound_producers();
+        let drive = Drive::open(io, &topics, directory, options.files_flushed_apart_max).await?;
         let shard = Self(Rc::new(Inner {
             io: io.clone(),
             mesh,
             state: RefCell::new(state),
             files,
-            drive: Drive::new(io.clone(), directory),
+            drive,
             topics,
             directory,
             foreign_waits: RefCell::default(),

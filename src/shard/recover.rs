@@ -196,7 +196,7 @@ pub async fn boot(
         io.create_dir_all(&layout.journals).await.map_err(StorageError::write(&layout.journals))?;
         flush_names(io, &layout.journals).await?;
     }
-    let recovery = Recovery::new(io, directory, &image, &topics, options);
+    let recovery = Recovery::new(io, directory, &image, &topics, options).await?;
     let logs = recovery.run(&data_found, &mut summary).await?;
     remove_empty_topics(io, &topics, &image).await?;
 
@@ -419,17 +419,23 @@ impl Host for RecoveryHost {
 }
 
 impl<'a> Recovery<'a> {
-    fn new(io: &'a Io, directory: [u8; 16], image: &'a Image, topics: &'a Path, options: &'a Options) -> Self {
-        Self {
+    async fn new(
+        io: &'a Io,
+        directory: [u8; 16],
+        image: &'a Image,
+        topics: &'a Path,
+        options: &'a Options,
+    ) -> Result<Self, BootError> {
+        Ok(Self {
             io,
             image,
             topics,
             defaults: &options.topics,
             defect: options.defect,
-            drive: Drive::new(io.clone(), directory),
+            drive: Drive::open(io, topics, directory, options.files_flushed_apart_max).await?,
             host: RecoveryHost::default(),
             now: io.wall_clock(),
-        }
+        })
     }
 
     /// The state of every log, drained and flushed.

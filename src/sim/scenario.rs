@@ -150,6 +150,7 @@ pub(super) fn node_options(chance: &mut Random) -> node::Options {
             journal_depth: chance.between(1, 4) as usize,
             journal_block_bytes: block_bytes,
             journal_threshold: 8 << 10,
+            files_flushed_apart_max: if chance.between(0, 1) == 0 { 0 } else { usize::MAX },
             ..shard::Options::default()
         },
         net: crate::net::Options::default(),

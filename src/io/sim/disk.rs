@@ -398,6 +398,23 @@ impl Disk {
     }
 }
 
+/// All of a simulated disk.
+#[derive(Clone)]
+pub(in crate::io) struct Mount {
+    disk: Rc<Disk>,
+}
+
+impl Mount {
+    pub(super) fn new(disk: &Rc<Disk>) -> Self {
+        Self { disk: Rc::clone(disk) }
+    }
+
+    pub(in crate::io) async fn sync(&self) -> io::Result<()> {
+        let upto = self.disk.state.borrow().next_number;
+        self.disk.later(move |disk| disk.state.borrow_mut().sync_all(upto)).wait().await
+    }
+}
+
 /// An open file of a simulated disk.
 #[derive(Clone)]
 pub(in crate::io) struct File {
@@ -805,6 +822,19 @@ impl State {
         }
         self.file(inode).pending = stays;
         failed
+    }
+
+    /// Flushes everything. What fails does not keep the rest from being flushed.
+    fn sync_all(&mut self, upto: u64) -> io::Result<()> {
+        let inodes: Vec<InodeId> = self.inodes.keys().copied().collect();
+        let mut result = Ok(());
+        for inode in inodes {
+            result = result.and(match self.inodes[&inode] {
+                Inode::File(_) => self.sync_file(inode, upto),
+                Inode::Directory(_) => self.sync_dir(inode, upto),
+            });
+        }
+        result
     }
 
     fn cut_power(&mut self, loss: Loss) {

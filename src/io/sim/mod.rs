@@ -25,8 +25,8 @@ use super::uring::host::Signal;
 use super::{Open, Space};
 use crate::base::{Mono, ShardId, Timestamp};
 use disk::Disk;
-pub(super) use disk::File;
 pub use disk::{DiskCounts, DiskOptions, Loss, SECTOR_BYTES};
+pub(super) use disk::{File, Mount};
 use net::Net;
 pub(super) use net::{Listener, Socket, Stream};
 pub use net::{NetCounts, NetOptions};
@@ -472,6 +472,11 @@ impl Io {
 
     pub(super) async fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.disk().sync_dir(path).await
+    }
+
+    pub(super) async fn mount_of(&self, path: &Path) -> io::Result<Mount> {
+        self.disk().stat(path).await?;
+        Ok(Mount::new(self.disk()))
     }
 
     pub(super) async fn list_dir(&self, path: &Path) -> io::Result<Vec<String>> {

@@ -118,6 +118,14 @@ impl OpenFile {
         let has = |flag: i32| flags & flag == flag;
         Ok(Self { ring: Rc::clone(ring), fd, direct: has(libc::O_DIRECT), dsync: has(libc::O_DSYNC) })
     }
+
+    fn stat(&self) -> io::Result<libc::stat> {
+        // SAFETY: all zeros is a value of this plain C structure.
+        let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+        // SAFETY: the descriptor is open and `stat` is ours. What is known of an open file is in memory: the call does not wait for the disk.
+        check_os(unsafe { libc::fstat(self.fd.as_raw_fd(), &raw mut stat) })?;
+        Ok(stat)
+    }
 }
 
 /// Runs the operation to its end also when the caller goes away; its outcome is then dropped.
@@ -268,11 +276,33 @@ impl File {
     }
 
     pub(in crate::io) async fn len(&self) -> io::Result<u64> {
-        // SAFETY: all zeros is a value of this plain C structure.
-        let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-        // SAFETY: the descriptor is open and `stat` is ours. The length of an open file is in memory: the call does not wait for the disk.
-        check_os(unsafe { libc::fstat(self.open.fd.as_raw_fd(), &raw mut stat) })?;
-        Ok(u64::try_from(stat.st_size).expect("a file has no negative length"))
+        Ok(u64::try_from(self.open.stat()?.st_size).expect("a file has no negative length"))
+    }
+}
+
+/// The file system of a directory, which stays open so that no error since then is missed.
+#[derive(Clone)]
+pub(in crate::io) struct Mount {
+    directory: Rc<OpenFile>,
+    device: u64,
+}
+
+impl Mount {
+    pub(super) async fn open(ring: &Rc<Ring>, path: &Path) -> io::Result<Self> {
+        let directory = OpenFile::open(ring, path, libc::O_RDONLY | libc::O_DIRECTORY).await?;
+        let device = directory.stat()?.st_dev;
+        Ok(Self { directory: Rc::new(directory), device })
+    }
+
+    pub(in crate::io) async fn sync(&self) -> io::Result<()> {
+        // A descriptor of its own, so that the call may outlive this future; it remembers the same errors.
+        let fd = self.directory.fd.try_clone()?;
+        // SAFETY: `fd` is open for as long as the call.
+        self.directory.ring.blocking(move || check_os(unsafe { libc::syncfs(fd.as_raw_fd()) }).map(drop)).await
+    }
+
+    pub(in crate::io) fn has(&self, file: &File) -> io::Result<bool> {
+        Ok(file.open.stat()?.st_dev == self.device)
     }
 }
 

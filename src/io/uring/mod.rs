@@ -29,7 +29,7 @@ use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shar
 use super::buffer::Pool;
 use super::{Open, Space};
 use crate::base::{Mono, ShardId, Timestamp};
-pub(super) use file::File;
+pub(super) use file::{File, Mount};
 use helper::Helper;
 pub use host::{HostFault, HostRefusal};
 pub(super) use net::{Listener, Socket, Stream};
@@ -245,6 +245,10 @@ impl Io {
 
     pub(super) async fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.core.ring.sync_dir(&self.core.pool, path).await
+    }
+
+    pub(super) async fn mount_of(&self, path: &Path) -> io::Result<Mount> {
+        Mount::open(&self.core.ring, path).await
     }
 
     pub(super) async fn list_dir(&self, path: &Path) -> io::Result<Vec<String>> {

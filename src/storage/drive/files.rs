@@ -6,12 +6,15 @@ use std::io;
 use super::Target;
 use crate::base::limits::SEGMENT_FILES_OPEN_MAX;
 use crate::base::{LogId, Map, Offset};
-use crate::io::{File, Io, Open};
+use crate::io::{File, Io, Mount, Open};
 use crate::storage::segment::Kind;
 
 pub(super) struct Files {
     io: Io,
-    open: RefCell<Map<(LogId, Offset, Kind), Opened>>,
+    mount: Mount,
+    /// All files so far were on the file system.
+    on_mount: Cell<bool>,
+    kept: RefCell<Map<(LogId, Offset, Kind), Opened>>,
     uses: Cell<u64>,
     /// How often files of a log were closed. What was being opened meanwhile is used once and not kept.
     forgotten: Cell<u64>,
@@ -23,20 +26,26 @@ struct Opened {
 }
 
 impl Files {
-    pub(super) fn new(io: Io) -> Self {
-        Self { io, open: RefCell::default(), uses: Cell::new(0), forgotten: Cell::new(0) }
+    pub(super) fn new(io: Io, mount: Mount) -> Self {
+        let on_mount = Cell::new(true);
+        Self { io, mount, on_mount, kept: RefCell::default(), uses: Cell::new(0), forgotten: Cell::new(0) }
+    }
+
+    /// All files so far were on the mount: somebody may have put the directory of a topic elsewhere.
+    pub(super) fn are_on_mount(&self) -> bool {
+        self.on_mount.get()
     }
 
     /// A file of a segment. The `.log` file goes past the page cache; the small ones beside it do not.
     pub(super) async fn file(&self, target: &Target, kind: Kind) -> io::Result<File> {
         let key = (target.log, target.base, kind);
-        if let Some(opened) = self.open.borrow_mut().get_mut(&key) {
+        if let Some(opened) = self.kept.borrow_mut().get_mut(&key) {
             opened.used = self.next_use();
             return Ok(opened.file.clone());
         }
         let how = Open { write: true, direct: kind == Kind::Log, ..Open::default() };
         let forgotten = self.forgotten.get();
-        let file = self.io.open(&target.path(kind), how).await?;
+        let file = self.open(target, kind, how).await?;
         if self.forgotten.get() == forgotten {
             self.keep(key, &file);
         }
@@ -46,7 +55,7 @@ impl Files {
     /// Makes a file of a new segment. What an earlier start left under its name is cut away.
     pub(super) async fn create(&self, target: &Target, kind: Kind) -> io::Result<File> {
         let how = Open { write: true, create: true, direct: kind == Kind::Log, ..Open::default() };
-        let file = self.io.open(&target.path(kind), how).await?;
+        let file = self.open(target, kind, how).await?;
         if file.len().await? > 0 {
             file.set_len(0).await?;
         }
@@ -54,26 +63,34 @@ impl Files {
         Ok(file)
     }
 
+    async fn open(&self, target: &Target, kind: Kind, how: Open) -> io::Result<File> {
+        let file = self.io.open(&target.path(kind), how).await?;
+        if !self.mount.has(&file)? {
+            self.on_mount.set(false);
+        }
+        Ok(file)
+    }
+
     /// Closes the files of a log.
     pub(super) fn forget(&self, log: LogId) {
         self.forgotten.set(self.forgotten.get() + 1);
-        self.open.borrow_mut().retain(|(of, ..), _| *of != log);
+        self.kept.borrow_mut().retain(|(of, ..), _| *of != log);
     }
 
     /// Closes the files of one segment.
     pub(super) fn forget_segment(&self, log: LogId, base: Offset) {
-        self.open.borrow_mut().retain(|(of, from, _), _| (*of, *from) != (log, base));
+        self.kept.borrow_mut().retain(|(of, from, _), _| (*of, *from) != (log, base));
     }
 
     fn keep(&self, key: (LogId, Offset, Kind), file: &File) {
-        let mut open = self.open.borrow_mut();
-        if open.len() >= SEGMENT_FILES_OPEN_MAX {
-            let mut uses: Vec<u64> = open.values().map(|opened| opened.used).collect();
+        let mut kept = self.kept.borrow_mut();
+        if kept.len() >= SEGMENT_FILES_OPEN_MAX {
+            let mut uses: Vec<u64> = kept.values().map(|opened| opened.used).collect();
             let (_, oldest_quarter, _) = uses.select_nth_unstable(SEGMENT_FILES_OPEN_MAX / 4);
             let oldest_quarter = *oldest_quarter;
-            open.retain(|_, opened| opened.used > oldest_quarter);
+            kept.retain(|_, opened| opened.used > oldest_quarter);
         }
-        open.insert(key, Opened { file: file.clone(), used: self.next_use() });
+        kept.insert(key, Opened { file: file.clone(), used: self.next_use() });
     }
 
     fn next_use(&self) -> u64 {

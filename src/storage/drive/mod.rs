@@ -27,8 +27,8 @@ use super::log::Log;
 use super::segment::{Kind, file_path};
 use crate::base::limits::{DRAIN_BUFFER_BYTES, DRAIN_BUFFERS, DRAINS_AT_ONCE, FLUSHES_AT_ONCE, SEGMENT_READS_AT_ONCE};
 use crate::base::{LogId, Offset};
-use crate::io::Io;
 use crate::io::buffer::Pool;
+use crate::io::{Io, Mount};
 use files::Files;
 use permits::Permits;
 
@@ -72,6 +72,10 @@ struct Inner {
     io: Io,
     /// The UUID of the data directory.
     directory: [u8; 16],
+    /// What all segments are in.
+    topics: PathBuf,
+    mount: Mount,
+    files_flushed_apart_max: usize,
     files: Files,
     pool: Pool,
     buffers: Rc<Permits>,
@@ -83,12 +87,25 @@ struct Inner {
 }
 
 impl Drive {
-    /// For the core of `io`. `directory` is the UUID of the data directory, which every checksum file names.
-    pub fn new(io: Io, directory: [u8; 16]) -> Self {
+    /// For the core of `io`, and segments under `topics`. `directory` is the UUID of the data directory, which every checksum file names. More segment files
+    /// than `files_flushed_apart_max` are flushed with their whole file system.
+    ///
+    /// # Errors
+    /// [`StorageError::WriteFailed`]: `topics` cannot be opened.
+    pub async fn open(
+        io: &Io,
+        topics: &Path,
+        directory: [u8; 16],
+        files_flushed_apart_max: usize,
+    ) -> Result<Self, StorageError> {
+        let mount = io.mount_of(topics).await.map_err(StorageError::write(topics))?;
         let inner = Inner {
-            files: Files::new(io.clone()),
-            io,
+            files: Files::new(io.clone(), mount.clone()),
+            io: io.clone(),
             directory,
+            topics: topics.to_owned(),
+            mount,
+            files_flushed_apart_max,
             pool: Pool::new(DRAIN_BUFFERS * DRAIN_BUFFER_BYTES),
             buffers: Permits::new(DRAIN_BUFFERS),
             drains: Permits::new(DRAINS_AT_ONCE),
@@ -96,7 +113,7 @@ impl Drive {
             reads: Permits::new(SEGMENT_READS_AT_ONCE),
             removals: Permits::new(1),
         };
-        Self { inner: Rc::new(inner) }
+        Ok(Self { inner: Rc::new(inner) })
     }
 }
 

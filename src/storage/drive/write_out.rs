@@ -17,7 +17,9 @@ use crate::io::File;
 use crate::io::buffer::AlignedBuf;
 use crate::storage::StorageError;
 use crate::storage::checksums::{BLOCK_BYTES, Summer, sum_position};
-use crate::storage::log::{CreateStep, Flushed, Log, SealStep, Step, WriteStep, offset_position, time_position};
+use crate::storage::log::{
+    CreateStep, FlushStep, Flushed, Log, SealStep, Step, WriteStep, offset_position, time_position,
+};
 use crate::storage::segment::{Kind, TailBytes, page_ceil};
 
 impl Drive {
@@ -47,16 +49,31 @@ impl Drive {
     /// # Errors
     /// [`StorageError::WriteFailed`]: a failed flush ends the process.
     pub async fn flush<H: Host>(&self, host: &H, logs: &[LogId]) -> Result<Vec<Flushed>, StorageError> {
-        let group = Group::new(&self.inner.io);
-        let (mut marks, mut parents) = (Vec::new(), Set::default());
-        for log in logs {
-            let Some((step, directory)) = host.with_log(*log, |log| (log.begin_flush(), log.directory())) else {
-                continue;
-            };
-            let Some(step) = step else { continue };
-            for base in step.segments {
-                for kind in [Kind::Log, Kind::Index, Kind::TimeIndex, Kind::Sums] {
-                    let target = Target { log: *log, directory: Arc::clone(&directory), base };
+        let begin = |log: &LogId| host.with_log(*log, |log| log.begin_flush().map(|step| (step, log.directory())));
+        let steps: Vec<_> = logs.iter().filter_map(|log| Some((*log, begin(log)??))).collect();
+        let files: usize = steps.iter().map(|(_, (step, _))| step.segments.len() * SEGMENT_KINDS.len()).sum();
+        if files > self.inner.files_flushed_apart_max && self.inner.files.are_on_mount() {
+            self.inner.mount.sync().await.map_err(StorageError::write(&self.inner.topics))?;
+        } else {
+            self.flush_apart(host, &steps).await?;
+        }
+        for (log, (step, _)) in steps {
+            host.with_log(log, |log| log.finish_flush(step.mark));
+        }
+        Ok(logs.iter().filter_map(|log| host.with_log(*log, |log| log.flushed_state())).collect())
+    }
+
+    /// File by file, and directory by directory.
+    async fn flush_apart<H: Host>(
+        &self,
+        host: &H,
+        steps: &[(LogId, (FlushStep, Arc<Path>))],
+    ) -> Result<(), StorageError> {
+        let (group, mut parents) = (Group::new(&self.inner.io), Set::default());
+        for (log, (step, directory)) in steps {
+            for base in &step.segments {
+                for kind in SEGMENT_KINDS {
+                    let target = Target { log: *log, directory: Arc::clone(directory), base: *base };
                     self.start_flush(&group, host, target, kind).await;
                 }
             }
@@ -64,18 +81,13 @@ impl Drive {
                 parents.extend(directory.ancestors().skip(1).take(2).map(Arc::from));
             }
             if step.directory {
-                self.start_flush_directory(&group, directory).await;
+                self.start_flush_directory(&group, Arc::clone(directory)).await;
             }
-            marks.push((*log, step.mark));
         }
         for parent in parents {
             self.start_flush_directory(&group, parent).await;
         }
-        group.finish().await?;
-        for (log, mark) in marks {
-            host.with_log(log, |log| log.finish_flush(mark));
-        }
-        Ok(logs.iter().filter_map(|log| host.with_log(*log, |log| log.flushed_state())).collect())
+        group.finish().await
     }
 
     /// Closes the active segments for a clean stop: each file is exactly as long as its content. Drain before; flushes after.
@@ -166,10 +178,10 @@ impl Drive {
             let Some(topic_id) = host.with_log(target.log, |log| log.spec().topic_id) else { return Ok(()) };
             io.create_dir_all(directory).await.map_err(StorageError::write(directory))?;
             let (path, text) = (directory.join("partition.metadata"), format!("version: 0\ntopic_id: {topic_id}"));
-            io.write_file_durably(&path, text.as_bytes()).await.map_err(StorageError::write(&path))?;
+            io.write_file(&path, text.as_bytes()).await.map_err(StorageError::write(&path))?;
         }
         self.write_epochs(target, step.epochs.as_deref()).await?;
-        for kind in [Kind::Log, Kind::Index, Kind::TimeIndex, Kind::Sums] {
+        for kind in SEGMENT_KINDS {
             self.inner.files.create(target, kind).await.map_err(|fault| wrong(target, kind, fault))?;
         }
         let header = Bytes::copy_from_slice(&target.place().header(&self.inner.directory));
@@ -294,10 +306,11 @@ impl Drive {
         (sums, summer.partial().0, out.finish())
     }
 
+    /// For tools that know Kafka's files: a start reads neither this one nor `partition.metadata`, and nobody waits until they are durable.
     async fn write_epochs(&self, target: &Target, text: Option<&str>) -> Result<(), StorageError> {
         let Some(text) = text else { return Ok(()) };
         let path = target.directory.join("leader-epoch-checkpoint");
-        self.inner.io.write_file_durably(&path, text.as_bytes()).await.map_err(StorageError::write(&path))
+        self.inner.io.write_file(&path, text.as_bytes()).await.map_err(StorageError::write(&path))
     }
 
     pub(super) async fn write_beside(
@@ -403,6 +416,8 @@ impl Output<'_> {
     }
 }
 
+/// The files of a segment.
+const SEGMENT_KINDS: [Kind; 4] = [Kind::Log, Kind::Index, Kind::TimeIndex, Kind::Sums];
 /// What a short step takes instead of a whole drain buffer.
 const SMALL_BUFFER_BYTES: usize = 64 << 10;
 
