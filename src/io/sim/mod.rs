@@ -5,6 +5,7 @@
 //!
 //! Knows nothing of brokers: what runs in it is written against [`crate::io::Io`], clients too.
 
+mod content;
 mod disk;
 mod net;
 mod random;
