@@ -249,7 +249,7 @@ async fn a_file_system_is_flushed_as_a_whole(io: Io, root: PathBuf) {
     let mount = io.mount_of(&root).await.unwrap();
     let file = io.open(&root.join("inside"), create()).await.unwrap();
     file.write_at(0, Bytes::from_static(b"bytes")).await.unwrap();
-    assert!(mount.has(&file).unwrap());
+    assert!(mount.covers(&file).unwrap());
     mount.sync().await.unwrap();
     assert_eq!(kind(io.mount_of(&root.join("missing")).await.map(drop)), ErrorKind::NotFound);
 }
@@ -650,6 +650,16 @@ mod the_host {
     use coretide::io::Signal;
     use coretide::io::uring::HostRefusal;
     use coretide::io::uring::host::{Signals, check, measure_durable_write, volume};
+
+    #[test]
+    fn a_flush_of_a_file_system_is_not_one_of_another() {
+        on_uring("covered", |io, root| async move {
+            let elsewhere = io.open(Path::new("/proc/self/status"), Open::default()).await.unwrap();
+            assert!(!io.mount_of(&root).await.unwrap().covers(&elsewhere).unwrap());
+            let unknown = io.mount_of(Path::new("/proc/self")).await.unwrap();
+            assert!(!unknown.covers(&elsewhere).unwrap(), "nobody knows what a flush does there");
+        });
+    }
 
     fn directory(name: &str) -> PathBuf {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("io_twins").join(name);

@@ -112,30 +112,37 @@ fn what_was_not_flushed_is_lost() {
 }
 
 #[test]
-fn a_flush_of_the_file_system_takes_all_that_was_done_before() {
-    let world = world(1);
-    let machine = world.process("machine");
-    world.run(machine, |io| async move {
-        let root = root(&io).await;
-        let mount = io.mount_of(root).await.unwrap();
-        io.create_dir_all(&root.join("new")).await.unwrap();
-        let file = io.open(&root.join("new/file"), create()).await.unwrap();
-        file.write_at(0, pages(1, 1)).await.unwrap();
-        let later = async {
+fn a_file_system_is_written_out_and_durable_with_the_next_flush() {
+    for flushes in [false, true] {
+        let world = world(1);
+        let machine = world.process("machine");
+        world.run(machine, move |io| async move {
+            let root = root(&io).await;
+            let mount = io.mount_of(root).await.unwrap();
+            prewritten(&io, &root.join("another"), 1).await;
+            io.create_dir_all(&root.join("new")).await.unwrap();
+            let file = io.open(&root.join("new/file"), create()).await.unwrap();
+            file.write_at(0, pages(1, 1)).await.unwrap();
+            let mut sync = pin!(mount.sync());
+            assert!(poll_fn(|cx| Poll::Ready(sync.as_mut().poll(cx).is_pending())).await);
+            // What is done while it is under way may be lost.
             file.write_at(0, pages(1, 2)).await.unwrap();
             io.open(&root.join("new/later"), create()).await.unwrap();
-        };
-        // What is done while the flush is under way may be lost.
-        let mut sync = pin!(mount.sync());
-        assert!(poll_fn(|cx| Poll::Ready(sync.as_mut().poll(cx).is_pending())).await);
-        later.await;
-        sync.await.unwrap();
-    });
-    world.crash(machine, Crash::PowerCut(Loss::Everything));
-    world.run(machine, |io| async move {
-        assert_eq!(io.list_dir(Path::new("/data/new")).await.unwrap(), ["file"]);
-        assert_eq!(io.read_file(Path::new("/data/new/file")).await.unwrap(), [1; 4096]);
-    });
+            sync.await.unwrap();
+            if flushes {
+                io.open(&root.join("another"), Open::default()).await.unwrap().sync_data().await.unwrap();
+            }
+        });
+        world.crash(machine, Crash::PowerCut(Loss::Everything));
+        world.run(machine, move |io| async move {
+            if flushes {
+                assert_eq!(io.list_dir(Path::new("/data/new")).await.unwrap(), ["file"]);
+                assert_eq!(io.read_file(Path::new("/data/new/file")).await.unwrap(), [1; 4096]);
+            } else {
+                assert!(!io.exists(Path::new("/data/new")).await.unwrap(), "the device had it in its cache");
+            }
+        });
+    }
 }
 
 #[test]

@@ -175,7 +175,8 @@ pub struct ConsumerHeartbeat {
     pub client_host: Str,
     /// 16 bytes of chance for the member's id, should it need one.
     pub member_uuid: [u8; 16],
-    /// What the owner found for [`Coordinator::unresolved`](super::Coordinator::unresolved); empty when the command comes.
+    /// What the owner found for [`Coordinator::unresolved`](super::Coordinator::unresolved), and told [`refreshed`](super::Coordinator::refreshed); empty when the
+    /// command comes.
     pub resolved: Vec<Resolved>,
 }
 

@@ -396,10 +396,12 @@ enum MountArm {
 }
 
 impl Mount {
-    /// Makes durable whatever was done on the file system before, names and lengths of files included; also what other programs did, and that may take long.
+    /// Writes out whatever was done on the file system before, names and lengths of files included; also what other programs did, and that may take long. All of it
+    /// is durable after a flush of any of its files: the kernel need not end this with one of the device (ext4 without a journal), and may pass over a
+    /// file system that it gave up.
     ///
     /// # Errors
-    /// The kernel could not write something back since the file system was opened or last flushed (syncfs(2), Linux 5.8): nobody knows what.
+    /// The kernel could not write something back, and told nobody yet: of whatever program, since whenever (syncfs(2), Linux 5.8).
     pub async fn sync(&self) -> io::Result<()> {
         match &self.0 {
             MountArm::Uring(mount) => mount.sync().await,
@@ -407,11 +409,12 @@ impl Mount {
         }
     }
 
-    /// Whether the file is on this file system.
-    pub fn has(&self, file: &File) -> io::Result<bool> {
+    /// Whether [`Mount::sync`] can be trusted for the file: it is on this file system, and that is of a kind that keeps its word.
+    pub fn covers(&self, file: &File) -> io::Result<bool> {
         match (&self.0, &file.0) {
-            (MountArm::Uring(mount), FileArm::Uring(file)) => mount.has(file),
-            _ => Ok(true),
+            (MountArm::Uring(mount), FileArm::Uring(file)) => mount.covers(file),
+            (MountArm::Sim(_), FileArm::Sim(_)) => Ok(true),
+            _ => panic!("a file does not leave its world"),
         }
     }
 }

@@ -109,7 +109,9 @@ impl Shard {
 
     /// One expression of a group.
     async fn refresh(&self, log: LogId, group: Str, mut regexes: Vec<Str>) {
-        let Some(regex) = regexes.pop().filter(|_| !self.is_stopping()) else { return };
+        let Some(regex) = regexes.pop().filter(|_| !self.is_stopping()) else {
+            return self.with(|state| state.groups.expressions.done(log, group, Vec::new()));
+        };
         let found = self.hold_against_topics(regex).await;
         if let Err(error) = found.topics {
             tracing::warn!(group = &*group, regex = &*found.regex, "new topics are not looked for: {error}");

@@ -504,10 +504,15 @@ impl<'a> Recovery<'a> {
                 logs.push(log);
             }
         }
+        tracing::debug!(logs = logs.len(), journal = %journal.dir.display(), "a journal is recovered");
         self.recover_tails(journal, &logs).await?;
+        tracing::debug!("the ends of its logs are in order");
         self.replay(journal, summary)?;
+        tracing::debug!("its batches are taken over");
         self.drive.drain_all(&self.host, &logs).await?;
+        tracing::debug!("they are in segments");
         self.drive.close(&self.host, &logs).await?;
+        tracing::debug!("which are flushed");
         for (id, mut recovered) in std::mem::take(&mut *self.host.0.borrow_mut()) {
             recovered.partition.recovered(recovered.log.end()).map_err(|fault| self.impossible(journal, id, &fault))?;
             recovered.log.leave_journal();

@@ -37,8 +37,8 @@ impl Coordinator {
         answer.expect("seen above")
     }
 
-    /// An expression that is to be held against all topics before the command can be carried out, if there is any. The owner does it, puts what fits into the
-    /// command ([`Resolved`]), and asks again.
+    /// An expression that is to be held against all topics before the command can be carried out, if there is any. The owner does it, tells
+    /// [`Coordinator::refreshed`] what fits, puts it into the command ([`Resolved`]), and asks again.
     pub fn unresolved(&self, command: &Command) -> Option<Str> {
         let Command::ConsumerHeartbeat(heartbeat) = command else { return None };
         if heartbeat.member_epoch < 0 {

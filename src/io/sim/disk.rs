@@ -115,6 +115,8 @@ struct State {
     /// Writes that the device is working on, by number.
     in_flight: BTreeMap<u64, Write>,
     used_pages: u64,
+    /// Operations before this number are with the device, which has not been flushed since.
+    written_out: u64,
     counts: DiskCounts,
 }
 
@@ -199,6 +201,7 @@ impl Disk {
             next_number: 0,
             in_flight: BTreeMap::new(),
             used_pages: 0,
+            written_out: 0,
             counts: DiskCounts::default(),
         };
         Rc::new(Self { scheduler: Rc::clone(scheduler), state: RefCell::new(state), life: Cell::new(0) })
@@ -672,12 +675,31 @@ impl State {
 
     /// Makes the directory's operations before `upto` durable, in their order.
     fn sync_dir(&mut self, inode: InodeId, upto: u64) -> io::Result<()> {
-        self.counts.syncs += 1;
-        let one_in = self.options.sync_error_one_in;
-        self.fail(one_in)?;
+        self.flush_device()?;
+        self.settle_dir(inode, upto);
+        Ok(())
+    }
+
+    fn settle_dir(&mut self, inode: InodeId, upto: u64) {
         while self.dir(inode).pending.front().is_some_and(|(number, _)| *number < upto) {
             let (_, op) = self.dir(inode).pending.pop_front().expect("just seen");
             self.settle_dir_op(inode, op);
+        }
+    }
+
+    /// Every flush ends with one of the device, which takes what was written out before.
+    fn flush_device(&mut self) -> io::Result<()> {
+        self.counts.syncs += 1;
+        self.fail(self.options.sync_error_one_in)?;
+        let upto = std::mem::take(&mut self.written_out);
+        if upto > 0 {
+            let inodes: Vec<InodeId> = self.inodes.keys().copied().collect();
+            for inode in inodes {
+                match self.inodes[&inode] {
+                    Inode::File(_) => self.settle_file(inode, upto, true),
+                    Inode::Directory(_) => self.settle_dir(inode, upto),
+                }
+            }
         }
         Ok(())
     }
@@ -773,14 +795,17 @@ impl State {
     }
 
     fn sync_file(&mut self, inode: InodeId, upto: u64) -> io::Result<()> {
-        self.counts.syncs += 1;
-        let one_in = self.options.sync_error_one_in;
-        let failed = self.fail(one_in);
+        let flushed = self.flush_device();
+        self.settle_file(inode, upto, flushed.is_ok());
+        flushed
+    }
+
+    fn settle_file(&mut self, inode: InodeId, upto: u64, flushed: bool) {
         let mut stays = VecDeque::new();
         while let Some((number, op)) = self.file(inode).pending.pop_front() {
             if number >= upto {
                 stays.push_back((number, op));
-            } else if failed.is_ok() {
+            } else if flushed {
                 self.file(inode).durable.apply(&op);
             } else if self.random.one_in(2) {
                 // The kernel believes it clean from here on; no later flush will write it.
@@ -790,23 +815,18 @@ impl State {
             }
         }
         self.file(inode).pending = stays;
-        failed
     }
 
-    /// Flushes everything. What fails does not keep the rest from being flushed.
+    /// Writes everything out, and no more than that: the next flush of anything makes it durable.
     fn sync_all(&mut self, upto: u64) -> io::Result<()> {
-        let inodes: Vec<InodeId> = self.inodes.keys().copied().collect();
-        let mut result = Ok(());
-        for inode in inodes {
-            result = result.and(match self.inodes[&inode] {
-                Inode::File(_) => self.sync_file(inode, upto),
-                Inode::Directory(_) => self.sync_dir(inode, upto),
-            });
-        }
-        result
+        self.counts.syncs += 1;
+        self.fail(self.options.sync_error_one_in)?;
+        self.written_out = self.written_out.max(upto);
+        Ok(())
     }
 
     fn cut_power(&mut self, loss: Loss) {
+        self.written_out = 0;
         // Writes that the device was working on come last in each file's line, in an order of their own.
         let mut in_flight: Vec<(u64, Write)> = std::mem::take(&mut self.in_flight).into_iter().collect();
         while !in_flight.is_empty() {

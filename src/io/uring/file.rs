@@ -280,17 +280,21 @@ impl File {
     }
 }
 
-/// The file system of a directory, which stays open so that no error since then is missed.
+/// The file system of a directory, which stays open so that no error from then on is missed.
 #[derive(Clone)]
 pub(in crate::io) struct Mount {
     directory: Rc<OpenFile>,
-    device: u64,
+    /// Its number, if what a flush of the whole file system says can be believed.
+    device: Option<u64>,
 }
 
 impl Mount {
     pub(super) async fn open(ring: &Rc<Ring>, path: &Path) -> io::Result<Self> {
         let directory = OpenFile::open(ring, path, libc::O_RDONLY | libc::O_DIRECTORY).await?;
-        let device = directory.stat()?.st_dev;
+        let number = directory.stat()?.st_dev;
+        let path = path.to_owned();
+        let volume = ring.blocking(move || host::volume(&path)).await;
+        let device = volume.is_ok_and(|volume| volume.file_system.is_known_durable()).then_some(number);
         Ok(Self { directory: Rc::new(directory), device })
     }
 
@@ -301,8 +305,8 @@ impl Mount {
         self.directory.ring.blocking(move || check_os(unsafe { libc::syncfs(fd.as_raw_fd()) }).map(drop)).await
     }
 
-    pub(in crate::io) fn has(&self, file: &File) -> io::Result<bool> {
-        Ok(file.open.stat()?.st_dev == self.device)
+    pub(in crate::io) fn covers(&self, file: &File) -> io::Result<bool> {
+        Ok(Some(file.open.stat()?.st_dev) == self.device)
     }
 }
 

@@ -13,7 +13,7 @@ pub(super) struct Files {
     io: Io,
     mount: Mount,
     /// All files so far were on the file system.
-    on_mount: Cell<bool>,
+    covered: Cell<bool>,
     kept: RefCell<Map<(LogId, Offset, Kind), Opened>>,
     uses: Cell<u64>,
     /// How often files of a log were closed. What was being opened meanwhile is used once and not kept.
@@ -27,13 +27,13 @@ struct Opened {
 
 impl Files {
     pub(super) fn new(io: Io, mount: Mount) -> Self {
-        let on_mount = Cell::new(true);
-        Self { io, mount, on_mount, kept: RefCell::default(), uses: Cell::new(0), forgotten: Cell::new(0) }
+        let covered = Cell::new(true);
+        Self { io, mount, covered, kept: RefCell::default(), uses: Cell::new(0), forgotten: Cell::new(0) }
     }
 
-    /// All files so far were on the mount: somebody may have put the directory of a topic elsewhere.
-    pub(super) fn are_on_mount(&self) -> bool {
-        self.on_mount.get()
+    /// A flush of the whole file system is one of all files so far. It is not if it is of an unknown kind, or somebody may have put the directory of a topic elsewhere.
+    pub(super) fn are_covered(&self) -> bool {
+        self.covered.get()
     }
 
     /// A file of a segment. The `.log` file goes past the page cache; the small ones beside it do not.
@@ -65,8 +65,8 @@ impl Files {
 
     async fn open(&self, target: &Target, kind: Kind, how: Open) -> io::Result<File> {
         let file = self.io.open(&target.path(kind), how).await?;
-        if !self.mount.has(&file)? {
-            self.on_mount.set(false);
+        if !self.mount.covers(&file)? {
+            self.covered.set(false);
         }
         Ok(file)
     }

@@ -6,6 +6,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -49,28 +50,51 @@ impl Drive {
     /// # Errors
     /// [`StorageError::WriteFailed`]: a failed flush ends the process.
     pub async fn flush<H: Host>(&self, host: &H, logs: &[LogId]) -> Result<Vec<Flushed>, StorageError> {
-        let begin = |log: &LogId| host.with_log(*log, |log| log.begin_flush().map(|step| (step, log.directory())));
-        let steps: Vec<_> = logs.iter().filter_map(|log| Some((*log, begin(log)??))).collect();
-        let files: usize = steps.iter().map(|(_, (step, _))| step.segments.len() * SEGMENT_KINDS.len()).sum();
-        if files > self.inner.files_flushed_apart_max && self.inner.files.are_on_mount() {
-            self.inner.mount.sync().await.map_err(StorageError::write(&self.inner.topics))?;
+        let begin = |log: &LogId| {
+            host.with_log(*log, |log| log.begin_flush().map(|step| (log.spec().id, step, log.directory())))
+        };
+        let steps: Vec<_> = logs.iter().filter_map(|log| begin(log)?).collect();
+        let files: usize = steps.iter().map(|(_, step, _)| step.segments.len() * SEGMENT_KINDS.len()).sum();
+        if files > self.inner.files_flushed_apart_max && self.inner.files.are_covered() {
+            self.flush_whole().await?;
+            // What was only removed may be elsewhere. One log with files more, and all is durable.
+            let (with_files, without): (Vec<_>, Vec<_>) =
+                steps.iter().partition(|(_, step, _)| !step.segments.is_empty());
+            self.flush_apart(host, without.into_iter().chain(with_files.into_iter().take(1))).await?;
         } else {
             self.flush_apart(host, &steps).await?;
         }
-        for (log, (step, _)) in steps {
+        for (log, step, _) in steps {
             host.with_log(log, |log| log.finish_flush(step.mark));
         }
         Ok(logs.iter().filter_map(|log| host.with_log(*log, |log| log.flushed_state())).collect())
     }
 
+    /// Writes out all that the file system has.
+    async fn flush_whole(&self) -> Result<(), StorageError> {
+        let began = self.inner.io.now();
+        let file = self.inner.topics.clone();
+        // No space for what some other program wrote is not the broker's.
+        self.inner.mount.sync().await.map_err(|source| StorageError::WriteFailed { file, source })?;
+        let took = self.inner.io.now().since(began);
+        if took >= SLOW_FLUSH {
+            tracing::warn!(
+                took_ms = took.as_millis(),
+                "writing out the file system of {} was slow: other programs write to it, or the disk is slow. Producers wait once the journal is full.",
+                self.inner.topics.display()
+            );
+        }
+        Ok(())
+    }
+
     /// File by file, and directory by directory.
-    async fn flush_apart<H: Host>(
+    async fn flush_apart<'a, H: Host>(
         &self,
         host: &H,
-        steps: &[(LogId, (FlushStep, Arc<Path>))],
+        steps: impl IntoIterator<Item = &'a (LogId, FlushStep, Arc<Path>)>,
     ) -> Result<(), StorageError> {
         let (group, mut parents) = (Group::new(&self.inner.io), Set::default());
-        for (log, (step, directory)) in steps {
+        for (log, step, directory) in steps {
             for base in &step.segments {
                 for kind in SEGMENT_KINDS {
                     let target = Target { log: *log, directory: Arc::clone(directory), base: *base };
@@ -416,6 +440,8 @@ impl Output<'_> {
     }
 }
 
+/// Whoever waits this long for a flush should be told why.
+const SLOW_FLUSH: Duration = Duration::from_secs(2);
 /// The files of a segment.
 const SEGMENT_KINDS: [Kind; 4] = [Kind::Log, Kind::Index, Kind::TimeIndex, Kind::Sums];
 /// What a short step takes instead of a whole drain buffer.
