@@ -77,6 +77,10 @@ impl Host for Core {
         Ok(Some(seq))
     }
 
+    fn spares(&self, _bytes: u64) -> bool {
+        true
+    }
+
     fn oldest_journal_seq(&self) -> u64 {
         self.0.oldest.get()
     }
@@ -717,6 +721,10 @@ impl Host for Hasty {
 
     async fn journal_tail_page(&self, _: TailPage) -> Result<Option<u64>, StorageError> {
         Ok(None)
+    }
+
+    fn spares(&self, _bytes: u64) -> bool {
+        true
     }
 
     fn oldest_journal_seq(&self) -> u64 {

@@ -62,6 +62,13 @@ impl Admission {
         }
     }
 
+    /// Whether so many bytes may be allocated ahead of what is drained; if so, they are counted. Not what others may need soon.
+    pub(super) fn spares(&mut self, bytes: u64) -> bool {
+        let left = self.left.checked_sub(bytes).filter(|left| !self.closed && *left >= DISK_REOPEN_BYTES);
+        self.left = left.unwrap_or(self.left);
+        left.is_some()
+    }
+
     /// Counts a batch of the broker's own.
     pub(super) fn count(&mut self, bytes: u64) {
         self.left = self.left.saturating_sub(bytes);
@@ -184,6 +191,18 @@ mod tests {
         assert!(admission.is_closed() && !admission.is_closed_to_groups());
         admission.looked(200 * MIB, share - 1, 0, 100 * MIB);
         assert!(admission.is_closed_to_groups());
+    }
+
+    /// With hundreds of logs it once took the space that other logs needed for what they had acknowledged.
+    #[test]
+    fn nothing_is_allocated_ahead_where_space_is_short() {
+        let mut admission = Admission::new();
+        admission.looked(400 * MIB, 200 * MIB, 0, 100 * MIB);
+        assert!(admission.spares(100 * MIB - DISK_REOPEN_BYTES));
+        assert!(!admission.spares(1));
+        assert!(admission.takes(DISK_REOPEN_BYTES), "batches come first");
+        admission.looked(0, 0, 0, 100 * MIB);
+        assert!(!admission.spares(0), "it is closed");
     }
 
     #[test]

@@ -413,6 +413,11 @@ impl Host for RecoveryHost {
         Ok(None)
     }
 
+    /// The segments are cut again in a moment, and there may be just enough for all of them.
+    fn spares(&self, _bytes: u64) -> bool {
+        false
+    }
+
     fn oldest_journal_seq(&self) -> u64 {
         0
     }

@@ -92,6 +92,10 @@ impl Host for Shard {
         });
     }
 
+    fn spares(&self, bytes: u64) -> bool {
+        self.with(|state| state.admission.spares(bytes))
+    }
+
     fn oldest_journal_seq(&self) -> u64 {
         self.with(|state| state.journal.tail().sequence)
     }

@@ -27,7 +27,8 @@ pub struct FullStory {
 }
 
 const TOPICS: [&str; 2] = ["first", "second"];
-const PARTITIONS: i32 = 2;
+/// Partitions of each topic. With many of them, space that is allocated ahead for each would be more than what is left for what was acknowledged.
+const PARTITIONS: [i32; 2] = [2, 96];
 /// Sends that fill any disk of this story.
 const SENDS_MAX: u64 = 2000;
 const BATCH_BYTES: usize = 200 << 10;
@@ -42,9 +43,11 @@ pub fn tell_of_a_full_disk(seed: u64, defect: Option<Defect>) -> Result<FullStor
     // What the reserve leaves for batches is from nearly nothing to a few times the journals.
     let capacity = u64::from(cores) * chance.between(110 << 20, 140 << 20);
     world.set_disk(broker, DiskOptions { capacity, ..DiskOptions::default() });
+    let partitions = PARTITIONS[chance.below(2) as usize];
     start(&world, broker, cores, &mut chance, defect, &broken);
     let verdict = || broken.borrow().clone().map_or(Ok(()), Err);
-    let first = world.run(clients, |io| async move { make_topics(&io).await?.fill(TOPICS[0]).await });
+    let first =
+        world.run(clients, |io| async move { make_topics(&io, partitions).await?.fill(TOPICS[0], partitions).await });
     verdict()?;
     let first = first?;
     let crashes = chance.one_in(2);
@@ -63,7 +66,7 @@ pub fn tell_of_a_full_disk(seed: u64, defect: Option<Defect>) -> Result<FullStor
         }
         client.delete(TOPICS[0]).await?;
         client.until_taken(TOPICS[1]).await?;
-        let second = client.fill(TOPICS[1]).await?;
+        let second = client.fill(TOPICS[1], partitions).await?;
         client.reads_all(TOPICS[1], &second).await?;
         Ok([first.iter().sum::<u64>(), second.iter().sum()])
     });
@@ -126,11 +129,11 @@ fn start(
     files
 }
 
-async fn make_topics(io: &Io) -> Result<Patient, String> {
+async fn make_topics(io: &Io, partitions: i32) -> Result<Patient, String> {
     let mut client = Patient { client: None, io: io.clone() };
     let topics = TOPICS.map(|name| create_topics::CreatableTopic {
         name: name.into(),
-        num_partitions: PARTITIONS,
+        num_partitions: partitions,
         replication_factor: 1,
         ..Default::default()
     });
@@ -177,8 +180,8 @@ impl Patient {
     }
 
     /// Sends until the disk is full, and stays so when all is drained. Gives how many batches each partition took.
-    async fn fill(&mut self, topic: &str) -> Result<[u64; PARTITIONS as usize], String> {
-        let (mut taken, mut refused) = ([0; PARTITIONS as usize], 0);
+    async fn fill(&mut self, topic: &str, partitions: i32) -> Result<Vec<u64>, String> {
+        let (mut taken, mut refused) = (vec![0; partitions as usize], 0);
         for send in 0..SENDS_MAX {
             let partition = send as usize % taken.len();
             match self.produce(topic, partition as i32).await? {

@@ -44,6 +44,9 @@ pub trait Host: Clone + 'static {
     /// So many bytes of batches were written into a segment.
     fn drained(&self, _bytes: u64) {}
 
+    /// Whether so many bytes of the disk may be allocated ahead, beyond what is written now. If so, they are no longer there for others.
+    fn spares(&self, bytes: u64) -> bool;
+
     /// Sequence of the oldest block in a journal file that is not recyclable. A file whose recycling has begun, by a flush whose checkpoint will leave
     /// it out, counts as recyclable already.
     fn oldest_journal_seq(&self) -> u64;

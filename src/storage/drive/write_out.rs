@@ -239,13 +239,17 @@ impl Drive {
         };
         host.with_log(target.log, |log| log.rewriting(guard));
         let file = self.segment_file(target, Kind::Log).await?;
+        let needed = page_ceil(step.after.bytes).max(step.allocated);
+        if step.allocate > needed && !host.spares(step.allocate - needed) {
+            step.allocate = needed;
+        }
         if step.allocate > step.allocated {
             let allocate = async |to: u64| {
                 let allocated = file.allocate(step.allocated, to - step.allocated, false).await;
                 allocated.map_err(|fault| wrong(target, Kind::Log, fault))
             };
             if let Err(StorageError::NoSpace { .. }) = allocate(step.allocate).await {
-                // For what is written now there may be enough.
+                // Somebody else took it. For what is written now there may be enough.
                 step.allocate = page_ceil(step.after.bytes);
                 allocate(step.allocate).await?;
             }
