@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::client::{Client, Gone, fetch_from, produce_to};
 use super::scenario::{address, node_options, start_broker};
+use crate::base::limits::DISK_RESERVE_LOG_BYTES;
 use crate::io::Io;
 use crate::io::sim::{Crash, DiskOptions, Loss, Process, Random, World, WorldOptions};
 use crate::protocol::messages::{create_topics, delete_topics, fetch, produce};
@@ -41,9 +42,10 @@ pub fn tell_of_a_full_disk(seed: u64, defect: Option<Defect>) -> Result<FullStor
     let broken = Rc::new(RefCell::new(None));
     let cores = chance.between(1, 3) as u16;
     // What the reserve leaves for batches is from nearly nothing to a few times the journals.
-    let capacity = u64::from(cores) * chance.between(110 << 20, 140 << 20);
-    world.set_disk(broker, DiskOptions { capacity, ..DiskOptions::default() });
     let partitions = PARTITIONS[chance.below(2) as usize];
+    let reserved = (TOPICS.len() as u64) * partitions as u64 * DISK_RESERVE_LOG_BYTES;
+    let capacity = u64::from(cores) * (chance.between(110 << 20, 140 << 20) + reserved);
+    world.set_disk(broker, DiskOptions { capacity, ..DiskOptions::default() });
     start(&world, broker, cores, &mut chance, defect, &broken);
     let verdict = || broken.borrow().clone().map_or(Ok(()), Err);
     let first =
