@@ -9,6 +9,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use coretide::base::limits::FILES_FLUSHED_APART_MAX;
 use coretide::base::{LeaderEpoch, LogId, Map, Offset, PartitionIndex, Timestamp, TopicId, crc};
+use coretide::io::sim::{Crash, Loss, World, WorldOptions};
 use coretide::io::uring::{Cores, run_cores};
 use coretide::io::{Io, Open};
 use coretide::storage::drive::{Drive, Host, Recovering, TailPage, TailPiece};
@@ -770,6 +771,28 @@ fn a_deleted_log_leaves_no_file() {
         assert!(!io.exists(&directory).await.expect("a look"));
         drive.delete(LOG, &directory).await.expect("a second one is fine");
         drive.drain_all(&core, &[LOG]).await.expect("a drain of nothing");
+    });
+}
+
+/// Nothing but this flush stands between the segments and the end of their journal, which may be on another disk.
+#[test]
+fn what_is_flushed_with_its_file_system_survives_a_power_cut() {
+    let world = World::new(1, WorldOptions::default());
+    let machine = world.process("machine");
+    let root = Path::new("/data");
+    world.run(machine, move |io| async move {
+        io.create_dir_all(root).await.expect("a directory");
+        let core = Core::with(Log::new(spec(root, SMALL)));
+        let drive = Drive::open(&io, root, DIRECTORY, 0).await.expect("a directory");
+        core.append(batch(0, 0, 1, 1, 100), 1);
+        drive.drain_all(&core, &[LOG]).await.expect("a drain");
+        drive.flush(&core, &[LOG]).await.expect("a flush");
+    });
+    world.crash(machine, Crash::PowerCut(Loss::Everything));
+    world.run(machine, move |io| async move {
+        let found = io.read_file(&root.join("orders/3-77/00000000000000000000.log")).await.expect("the segment");
+        let wanted = batch(0, 0, 1, 1, 100);
+        assert_eq!(found[..wanted.len()], wanted[..]);
     });
 }
 

@@ -3,7 +3,7 @@
 //! Always true: a core takes in no more than its share of the free space on the disk of the data directory, less what it has not drained yet and a reserve. So
 //! a full disk is an answer to producers; draining, checkpoints, deletions and reads go on, and producing too once there is space again.
 //!
-//! Each core looks by itself: once a second, and when it has taken in all that it may. What it takes in is counted between two looks.
+//! Each core looks by itself: once a second, and when it has taken in all that it may. What it takes in or allocates ahead is counted between two looks.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ const BESIDE_SEGMENTS: u64 = 32;
 /// What a core may take in.
 #[derive(Debug)]
 pub(super) struct Admission {
-    /// Bytes of batches until the next look. Before the first one nothing is known, and nothing refused.
+    /// Bytes of batches, and of what is allocated ahead, until the next look. Before the first one nothing is known, and nothing refused.
     left: u64,
     /// Clients' batches are refused.
     closed: bool,
@@ -62,9 +62,11 @@ impl Admission {
         }
     }
 
-    /// Whether so many bytes may be allocated ahead of what is drained; if so, they are counted. Not what others may need soon.
-    pub(super) fn spares(&mut self, bytes: u64) -> bool {
-        let left = self.left.checked_sub(bytes).filter(|left| !self.closed && *left >= DISK_REOPEN_BYTES);
+    /// Whether so many bytes may be allocated ahead for one of so many logs; if so, they are counted. All logs may come to this at the same time, and each
+    /// is to have as much, without that batches are refused for it.
+    pub(super) fn spares(&mut self, bytes: u64, logs: u64) -> bool {
+        let kept = DISK_REOPEN_BYTES.max(bytes.saturating_mul(logs));
+        let left = self.left.checked_sub(bytes).filter(|left| !self.closed && *left >= kept);
         self.left = left.unwrap_or(self.left);
         left.is_some()
     }
@@ -198,11 +200,12 @@ mod tests {
     fn nothing_is_allocated_ahead_where_space_is_short() {
         let mut admission = Admission::new();
         admission.looked(400 * MIB, 200 * MIB, 0, 100 * MIB);
-        assert!(admission.spares(100 * MIB - DISK_REOPEN_BYTES));
-        assert!(!admission.spares(1));
+        assert!(!admission.spares(MIB, 100), "not every one of a hundred logs could have as much");
+        assert!(admission.spares(100 * MIB - DISK_REOPEN_BYTES, 1));
+        assert!(!admission.spares(1, 1));
         assert!(admission.takes(DISK_REOPEN_BYTES), "batches come first");
         admission.looked(0, 0, 0, 100 * MIB);
-        assert!(!admission.spares(0), "it is closed");
+        assert!(!admission.spares(0, 1), "it is closed");
     }
 
     #[test]

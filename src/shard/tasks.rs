@@ -93,7 +93,7 @@ impl Host for Shard {
     }
 
     fn spares(&self, bytes: u64) -> bool {
-        self.with(|state| state.admission.spares(bytes))
+        self.with(|state| state.admission.spares(bytes, state.replicas.len() as u64))
     }
 
     fn oldest_journal_seq(&self) -> u64 {

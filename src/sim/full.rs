@@ -43,6 +43,7 @@ pub fn tell_of_a_full_disk(seed: u64, defect: Option<Defect>) -> Result<FullStor
     let cores = chance.between(1, 3) as u16;
     // What the reserve leaves for batches is from nearly nothing to a few times the journals.
     let partitions = PARTITIONS[chance.below(2) as usize];
+    // All logs may be on one core, and each core counts on the same share.
     let reserved = (TOPICS.len() as u64) * partitions as u64 * DISK_RESERVE_LOG_BYTES;
     let capacity = u64::from(cores) * (chance.between(110 << 20, 140 << 20) + reserved);
     world.set_disk(broker, DiskOptions { capacity, ..DiskOptions::default() });

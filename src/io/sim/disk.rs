@@ -820,9 +820,20 @@ impl State {
     /// Writes everything out, and no more than that: the next flush of anything makes it durable.
     fn sync_all(&mut self, upto: u64) -> io::Result<()> {
         self.counts.syncs += 1;
-        self.fail(self.options.sync_error_one_in)?;
-        self.written_out = self.written_out.max(upto);
-        Ok(())
+        let failed = self.fail(self.options.sync_error_one_in);
+        match &failed {
+            Ok(()) => self.written_out = self.written_out.max(upto),
+            Err(_) => {
+                let files: Vec<InodeId> = self
+                    .inodes
+                    .iter()
+                    .filter(|(_, inode)| matches!(inode, Inode::File(_)))
+                    .map(|(id, _)| *id)
+                    .collect();
+                files.into_iter().for_each(|file| self.settle_file(file, upto, false));
+            }
+        }
+        failed
     }
 
     fn cut_power(&mut self, loss: Loss) {

@@ -302,7 +302,7 @@ impl Mount {
         // A descriptor of its own, so that the call may outlive this future; it remembers the same errors.
         let fd = self.directory.fd.try_clone()?;
         // SAFETY: `fd` is open for as long as the call.
-        self.directory.ring.blocking(move || check_os(unsafe { libc::syncfs(fd.as_raw_fd()) }).map(drop)).await
+        self.directory.ring.flushing(move || check_os(unsafe { libc::syncfs(fd.as_raw_fd()) }).map(drop)).await
     }
 
     pub(in crate::io) fn covers(&self, file: &File) -> io::Result<bool> {

@@ -20,9 +20,9 @@ struct Outcome<R> {
 
 impl Helper {
     /// Starts the thread. It may run on any CPU that the calling thread may run on.
-    pub(super) fn start() -> io::Result<Self> {
+    pub(super) fn start(name: &str) -> io::Result<Self> {
         let (work, to_do) = channel::<Box<dyn FnOnce() + Send>>();
-        thread::Builder::new().name("helper".into()).spawn(move || to_do.iter().for_each(|job| job()))?;
+        thread::Builder::new().name(name.into()).spawn(move || to_do.iter().for_each(|job| job()))?;
         Ok(Self { work })
     }
 

@@ -107,14 +107,15 @@ where
     for (shard, cpu) in cores.cpus.iter().enumerate() {
         let main = main.clone();
         let signals = cores.signals.clone();
-        let helper = Helper::start().map_err(|fault| HostFault::Core { shard, reason: fault.to_string() })?;
+        let helper = |name| Helper::start(name).map_err(|fault| HostFault::Core { shard, reason: fault.to_string() });
+        let helpers = (helper("helper")?, helper("flusher")?);
         let spin = cores.spin;
         let id = ShardId(u16::try_from(shard).map_err(|_| HostFault::Core { shard, reason: "too many cores".into() })?);
         let thread = LocalExecutorBuilder::new(Placement::Fixed(*cpu))
             .name("core")
             .io_memory(GLOMMIO_IO_MEMORY)
             .preempt_timer(PREEMPT_EVERY)
-            .spawn(move || run_core(id, start, helper, spin, signals, main))
+            .spawn(move || run_core(id, start, helpers, spin, signals, main))
             .map_err(|fault| HostFault::Core { shard, reason: fault.to_string() })?;
         threads.push(thread);
     }
@@ -124,7 +125,7 @@ where
 async fn run_core<F, M, T>(
     shard: ShardId,
     start: Instant,
-    helper: Helper,
+    (helper, flusher): (Helper, Helper),
     spin: Duration,
     signals: Option<Arc<host::Signals>>,
     main: F,
@@ -136,7 +137,7 @@ where
 {
     // All that is spawned from a task of this queue stays in it, and its tasks take turns: the driver's place behind those that are ready.
     let queue = glommio::executor().create_task_queue(Shares::default(), Latency::NotImportant, "core");
-    let ring = Ring::new(helper, spin).unwrap_or_else(|fault| panic!("core {shard}: no ring: {fault}"));
+    let ring = Ring::new(helper, flusher, spin).unwrap_or_else(|fault| panic!("core {shard}: no ring: {fault}"));
     let io = Io {
         core: Rc::new(Core {
             shard,

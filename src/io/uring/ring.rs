@@ -54,6 +54,7 @@ pub(super) struct Ring {
     bell_heard: Cell<bool>,
     timers: Timers,
     helper: Helper,
+    flusher: Helper,
     /// Polls of this core's tasks.
     polls: Rc<Cell<u64>>,
     /// How long the core looks for work before it sleeps.
@@ -118,7 +119,7 @@ impl Kept {
 
 impl Ring {
     /// The ring of the core that runs on this thread.
-    pub(super) fn new(helper: Helper, spin: Duration) -> io::Result<Rc<Self>> {
+    pub(super) fn new(helper: Helper, flusher: Helper, spin: Duration) -> io::Result<Rc<Self>> {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -140,6 +141,7 @@ impl Ring {
             bell_heard: Cell::new(false),
             timers: Timers::default(),
             helper,
+            flusher,
             polls: Rc::default(),
             spin,
             closing: Cell::new(false),
@@ -170,6 +172,11 @@ impl Ring {
     /// Runs a blocking call beside the core.
     pub(super) async fn blocking<R: Send + 'static>(&self, call: impl FnOnce() -> R + Send + 'static) -> R {
         self.helper.run(call).await
+    }
+
+    /// As [`Ring::blocking`], for what may take seconds: nothing else waits behind it.
+    pub(super) async fn flushing<R: Send + 'static>(&self, call: impl FnOnce() -> R + Send + 'static) -> R {
+        self.flusher.run(call).await
     }
 
     /// Starts the driver.

@@ -56,11 +56,14 @@ impl Drive {
         let steps: Vec<_> = logs.iter().filter_map(|log| begin(log)?).collect();
         let files: usize = steps.iter().map(|(_, step, _)| step.segments.len() * SEGMENT_KINDS.len()).sum();
         if files > self.inner.files_flushed_apart_max && self.inner.files.are_covered() {
+            // What was only removed may be on another one.
+            let (written, removed): (Vec<_>, Vec<_>) = steps.iter().partition(|(_, step, _)| !step.segments.is_empty());
             self.flush_whole().await?;
-            // What was only removed may be elsewhere. One log with files more, and all is durable.
-            let (with_files, without): (Vec<_>, Vec<_>) =
-                steps.iter().partition(|(_, step, _)| !step.segments.is_empty());
-            self.flush_apart(host, without.into_iter().chain(with_files.into_iter().take(1))).await?;
+            self.flush_apart(host, removed).await?;
+            // The device has it now, maybe in its cache. A flush of one file is one of the device, and tells if the file system has given up.
+            let (log, step, directory) = written[0];
+            let target = Target { log: *log, directory: Arc::clone(directory), base: step.segments[0] };
+            self.sync(&target, Kind::Log).await?;
         } else {
             self.flush_apart(host, &steps).await?;
         }
@@ -239,18 +242,18 @@ impl Drive {
         };
         host.with_log(target.log, |log| log.rewriting(guard));
         let file = self.segment_file(target, Kind::Log).await?;
-        let needed = page_ceil(step.after.bytes).max(step.allocated);
-        if step.allocate > needed && !host.spares(step.allocate - needed) {
-            step.allocate = needed;
-        }
         if step.allocate > step.allocated {
+            let needed = page_ceil(step.after.bytes);
+            if step.allocate > needed && !host.spares(step.allocate - needed) {
+                step.allocate = needed;
+            }
             let allocate = async |to: u64| {
                 let allocated = file.allocate(step.allocated, to - step.allocated, false).await;
                 allocated.map_err(|fault| wrong(target, Kind::Log, fault))
             };
             if let Err(StorageError::NoSpace { .. }) = allocate(step.allocate).await {
                 // Somebody else took it. For what is written now there may be enough.
-                step.allocate = page_ceil(step.after.bytes);
+                step.allocate = needed;
                 allocate(step.allocate).await?;
             }
         }
@@ -362,13 +365,14 @@ impl Drive {
         let (drive, host) = (self.clone(), host.clone());
         group.start(async move {
             let _permit = permit;
-            let result = async {
-                let file = drive.segment_file(&target, kind).await?;
-                file.sync_data().await.map_err(|fault| wrong(&target, kind, fault))
-            };
-            let result = result.await;
+            let result = drive.sync(&target, kind).await;
             if host.with_log(target.log, |_| ()).is_some() { result } else { Ok(()) }
         });
+    }
+
+    async fn sync(&self, target: &Target, kind: Kind) -> Result<(), StorageError> {
+        let file = self.segment_file(target, kind).await?;
+        file.sync_data().await.map_err(|fault| wrong(target, kind, fault))
     }
 
     async fn start_flush_directory(&self, group: &Group, directory: Arc<Path>) {
