@@ -136,6 +136,9 @@ impl Kind {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Log, Self::Index, Self::TimeIndex, Self::Sums, Self::TxnIndex];
 
+    /// Those that every segment has from its beginning.
+    pub const ALWAYS: [Self; 4] = [Self::Log, Self::Index, Self::TimeIndex, Self::Sums];
+
     /// What the names of these files end in.
     pub fn suffix(self) -> &'static str {
         match self {

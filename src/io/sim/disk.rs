@@ -693,15 +693,20 @@ impl State {
         self.fail(self.options.sync_error_one_in)?;
         let upto = std::mem::take(&mut self.written_out);
         if upto > 0 {
-            let inodes: Vec<InodeId> = self.inodes.keys().copied().collect();
-            for inode in inodes {
-                match self.inodes[&inode] {
-                    Inode::File(_) => self.settle_file(inode, upto, true),
-                    Inode::Directory(_) => self.settle_dir(inode, upto),
-                }
-            }
+            self.settle_all(upto, true);
         }
         Ok(())
+    }
+
+    fn settle_all(&mut self, upto: u64, flushed: bool) {
+        let inodes: Vec<InodeId> = self.inodes.keys().copied().collect();
+        for inode in inodes {
+            match self.inodes[&inode] {
+                Inode::File(_) => self.settle_file(inode, upto, flushed),
+                Inode::Directory(_) if flushed => self.settle_dir(inode, upto),
+                Inode::Directory(_) => {}
+            }
+        }
     }
 
     fn settle_dir_op(&mut self, inode: InodeId, op: DirOp) {
@@ -823,15 +828,7 @@ impl State {
         let failed = self.fail(self.options.sync_error_one_in);
         match &failed {
             Ok(()) => self.written_out = self.written_out.max(upto),
-            Err(_) => {
-                let files: Vec<InodeId> = self
-                    .inodes
-                    .iter()
-                    .filter(|(_, inode)| matches!(inode, Inode::File(_)))
-                    .map(|(id, _)| *id)
-                    .collect();
-                files.into_iter().for_each(|file| self.settle_file(file, upto, false));
-            }
+            Err(_) => self.settle_all(upto, false),
         }
         failed
     }

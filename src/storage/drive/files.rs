@@ -12,7 +12,7 @@ use crate::storage::segment::Kind;
 pub(super) struct Files {
     io: Io,
     mount: Mount,
-    /// All files so far were on the file system.
+    /// As [`Files::are_covered`] gives it.
     covered: Cell<bool>,
     kept: RefCell<Map<(LogId, Offset, Kind), Opened>>,
     uses: Cell<u64>,
@@ -31,7 +31,8 @@ impl Files {
         Self { io, mount, covered, kept: RefCell::default(), uses: Cell::new(0), forgotten: Cell::new(0) }
     }
 
-    /// A flush of the whole file system is one of all files so far. It is not if it is of an unknown kind, or somebody may have put the directory of a topic elsewhere.
+    /// A flush of the whole file system is one of all files so far. It is not if that is
+    /// of an unknown kind, or if somebody has put the directory of a topic elsewhere.
     pub(super) fn are_covered(&self) -> bool {
         self.covered.get()
     }

@@ -54,7 +54,7 @@ impl Drive {
             host.with_log(*log, |log| log.begin_flush().map(|step| (log.spec().id, step, log.directory())))
         };
         let steps: Vec<_> = logs.iter().filter_map(|log| begin(log)?).collect();
-        let files: usize = steps.iter().map(|(_, step, _)| step.segments.len() * SEGMENT_KINDS.len()).sum();
+        let files: usize = steps.iter().map(|(_, step, _)| step.segments.len() * Kind::ALWAYS.len()).sum();
         if files > self.inner.files_flushed_apart_max && self.inner.files.are_covered() {
             // What was only removed may be on another one.
             let (written, removed): (Vec<_>, Vec<_>) = steps.iter().partition(|(_, step, _)| !step.segments.is_empty());
@@ -99,7 +99,7 @@ impl Drive {
         let (group, mut parents) = (Group::new(&self.inner.io), Set::default());
         for (log, step, directory) in steps {
             for base in &step.segments {
-                for kind in SEGMENT_KINDS {
+                for kind in Kind::ALWAYS {
                     let target = Target { log: *log, directory: Arc::clone(directory), base: *base };
                     self.start_flush(&group, host, target, kind).await;
                 }
@@ -208,7 +208,7 @@ impl Drive {
             io.write_file(&path, text.as_bytes()).await.map_err(StorageError::write(&path))?;
         }
         self.write_epochs(target, step.epochs.as_deref()).await?;
-        for kind in SEGMENT_KINDS {
+        for kind in Kind::ALWAYS {
             self.inner.files.create(target, kind).await.map_err(|fault| wrong(target, kind, fault))?;
         }
         let header = Bytes::copy_from_slice(&target.place().header(&self.inner.directory));
@@ -450,8 +450,6 @@ impl Output<'_> {
 
 /// Whoever waits this long for a flush should be told why.
 const SLOW_FLUSH: Duration = Duration::from_secs(2);
-/// The files of a segment.
-const SEGMENT_KINDS: [Kind; 4] = [Kind::Log, Kind::Index, Kind::TimeIndex, Kind::Sums];
 /// What a short step takes instead of a whole drain buffer.
 const SMALL_BUFFER_BYTES: usize = 64 << 10;
 
