@@ -85,6 +85,9 @@ pub struct ServeFlags {
     /// Which CPUs to run on, as 0,2-5; not together with --cores
     #[arg(long, value_name = "CPUS", help_heading = "Machine")]
     core_list: Option<String>,
+    /// Whether two neighbouring cores may run on one CPU while that is enough for both: auto or never [default: auto]
+    #[arg(long, value_name = "WHEN", help_heading = "Machine")]
+    share_cpus: Option<String>,
     /// Bytes of memory that buffers and caches may take together: at least 64MiB [default: half of what the process may use]
     #[arg(long, value_name = "SIZE", help_heading = "Machine")]
     memory: Option<String>,
@@ -126,6 +129,7 @@ impl ServeFlags {
             ("journal-depth", &self.journal_depth),
             ("cores", &self.cores),
             ("core-list", &self.core_list),
+            ("share-cpus", &self.share_cpus),
             ("memory", &self.memory),
             ("node-id", &self.node_id),
             ("cluster-id", &self.cluster_id),

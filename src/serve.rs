@@ -31,7 +31,7 @@ pub fn run(loaded: &Loaded, signals: Signals, say: impl Fn(&str)) -> Result<(), 
     options.broker.settings = loaded.kafka().map(broker_setting).chain(facts(settings, &options.layout)).collect();
     let host = look_at_host(settings, &options.layout, cpus.len())?;
     options.net.connections_max = host.connections.most(settings.kafka.max_connections, cpus.len());
-    let cores = Cores { signals: Some(Arc::new(signals)), ..Cores::on(cpus.clone()) };
+    let cores = Cores { share: settings.share_cpus, signals: Some(Arc::new(signals)), ..Cores::on(cpus.clone()) };
     let (ways, questions) = control::cores(cpus.len());
     let control = settings.admin.as_ref().map(|admin| start_control(admin, ways)).transpose()?;
     let broker = Broker::start_asked(&cores, options, questions).map_err(refusal)?;
@@ -330,7 +330,8 @@ fn screen(settings: &Settings, cpus: &[usize], host: &Host, started: &Started, a
     line("data", settings.data_dir.display().to_string());
     line("disk", disk_line(host));
     line("node", format!("{} of cluster {cluster_id}", settings.node_id));
-    line("cores", format!("{} on CPUs {cpus:?}", cpus.len()));
+    let shared = if settings.share_cpus && cpus.len() > 1 { "; two may share one while it is enough" } else { "" };
+    line("cores", format!("{} on CPUs {cpus:?}{shared}", cpus.len()));
     line(
         "journal",
         format!("{} per core, {} blocks in flight", show_size(settings.journal_bytes), settings.journal_depth),

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use coretide::io::uring::host;
 use coretide::protocol::ApiKey;
 use coretide::protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use kafka::{Batch, Client};
@@ -25,7 +26,8 @@ use scrape::{Page, get};
 fn broker(name: &str, cores: &str) -> Process {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = std::fs::remove_dir_all(&directory);
-    Process::start(&directory, &["--cores", cores, "--journal-size", "128MiB", "--admin", "127.0.0.1:0"])
+    let flags = ["--cores", cores, "--share-cpus", "never", "--journal-size", "128MiB", "--admin", "127.0.0.1:0"];
+    Process::start(&directory, &flags)
 }
 
 fn batch(values: &[&[u8]]) -> Vec<u8> {
@@ -50,6 +52,8 @@ fn numbers_move_with_what_clients_do() {
     assert_eq!(get(admin, "/").0, 404);
     let before = Page::scrape(admin);
     assert_eq!(before.value("coretide_core_unresponsive{core=\"1\"}"), 0.0);
+    let own = host::allowed_cpus().unwrap()[1];
+    assert_eq!(before.value("coretide_core_cpu{core=\"1\"}"), own as f64);
     assert_eq!(before.value("coretide_requests_total{api=\"Produce\"}"), 0.0);
     assert!(before.value("process_start_time_seconds") > 1.7e9 && before.value("coretide_start_seconds") > 0.0);
     assert!(before.value("process_resident_memory_bytes") > 1e6);

@@ -37,6 +37,8 @@ pub struct Settings {
     pub cores: Option<u16>,
     /// Which CPUs to run on.
     pub core_list: Option<Vec<usize>>,
+    /// Two neighbouring cores may run on one CPU while that is enough for both.
+    pub share_cpus: bool,
     /// Bytes of memory that buffers and caches may take together; `None`: half of what the process may use.
     pub memory: Option<u64>,
     /// Bytes of journal per core: a multiple of `JOURNAL_FILE_BYTES`, at least `JOURNAL_FILES_MIN` of them.
@@ -204,6 +206,7 @@ pub const ENGINE_KEYS: &[EngineKey] = &[
     EngineKey { name: "allow-unsafe-filesystem", default: Some("false"), repeatable: false, rule: "true or false" },
     EngineKey { name: "cores", default: None, repeatable: false, rule: "a whole number from 1 to 1024" },
     EngineKey { name: "core-list", default: None, repeatable: false, rule: "CPU numbers as 0,2-5, none of them twice" },
+    EngineKey { name: "share-cpus", default: Some("auto"), repeatable: false, rule: "auto or never" },
     EngineKey { name: "memory", default: None, repeatable: false, rule: "a size of at least 64MiB, as 2GiB" },
     EngineKey {
         name: "journal-size",
@@ -483,6 +486,11 @@ impl Typing<'_> {
             journal_dir: self.one("journal-dir", path)?,
             cores,
             core_list,
+            share_cpus: self.needed("share-cpus", |text| match text {
+                "auto" => Some(true),
+                "never" => Some(false),
+                _ => None,
+            })?,
             memory: self.one("memory", |text| parse::size(text).filter(|bytes| *bytes >= MEMORY_BYTES_MIN))?,
             journal_bytes: self.needed("journal-size", |text| {
                 parse::size(text).filter(|bytes| {
@@ -656,6 +664,7 @@ mod tests {
         assert_eq!((listener.name.as_str(), listener.host.as_str(), listener.port), ("PLAINTEXT", "127.0.0.1", 9092));
         assert_eq!((listener.advertised_host.as_str(), listener.advertised_port), ("127.0.0.1", 9092));
         assert_eq!((settings.cores, settings.core_list, settings.memory), (None, None, None));
+        assert!(settings.share_cpus);
     }
 
     #[test]
@@ -747,6 +756,7 @@ mod tests {
             ("data-dir", ""),
             ("cores", "0"),
             ("core-list", "3-1"),
+            ("share-cpus", "always"),
             ("memory", "1MiB"),
             ("journal-size", "100MiB"),
             ("journal-size", "64MiB"),

@@ -29,6 +29,8 @@ pub(super) async fn page(cores: &Cores) -> String {
     let series = names.iter().zip(&unresponsive).map(|(core, is)| ([("core", core.as_str())], u8::from(*is)));
     text.family(Gauge, "coretide_core_unresponsive", "1: the core did not answer; its numbers are left out.", series);
     let cores = PerCore { names, snapshots };
+    let help = "The CPU that the core runs on; two neighbours may share one.";
+    text.family(Gauge, "coretide_core_cpu", help, cores.each(|snapshot| snapshot.shard.cpu));
     requests(&mut text, &cores);
     connections(&mut text, &cores);
     journal(&mut text, &cores);

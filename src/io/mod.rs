@@ -74,6 +74,14 @@ impl Io {
         }
     }
 
+    /// The number of the CPU that the core runs on now.
+    pub fn cpu(&self) -> usize {
+        match self {
+            Self::Uring(io) => io.cpu(),
+            Self::Sim(io) => io.shard().0.into(),
+        }
+    }
+
     /// A clock that never goes back. All cores of a process share its zero.
     pub fn now(&self) -> Mono {
         match self {

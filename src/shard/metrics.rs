@@ -54,6 +54,8 @@ impl Counter {
 pub struct Metrics {
     /// Since the start.
     pub counts: Counts,
+    /// The CPU that the core runs on.
+    pub cpu: u64,
     /// Bytes that all journal files have together.
     pub journal_capacity: u64,
     /// Bytes of them that are not recycled.
@@ -95,6 +97,7 @@ impl Shard {
     /// What this core has counted and what it holds. Logs and coordinators are looked at in steps; what changes meanwhile may be seen or not.
     pub async fn metrics(&self) -> Metrics {
         let mut metrics = self.with(State::metrics);
+        metrics.cpu = self.io().cpu() as u64;
         let logs: Vec<LogId> = self.with(|state| state.replicas.keys().copied().collect());
         for some in logs.chunks(LOGS_PER_LOOK) {
             self.with(|state| state.look_at_logs(some, &mut metrics));

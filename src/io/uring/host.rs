@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use rustix::thread::{CpuSet, sched_getaffinity};
+
 use super::ring::Ring;
 use crate::base::limits::PAGE_BYTES;
 use crate::io::Space;
@@ -521,9 +523,8 @@ pub(super) fn try_lock(fd: &OwnedFd) -> io::Result<()> {
 /// # Errors
 /// [`HostFault::NoCpus`] when the kernel does not say.
 pub fn allowed_cpus() -> Result<Vec<usize>, HostFault> {
-    let mut cpus: Vec<usize> =
-        core_affinity::get_core_ids().ok_or(HostFault::NoCpus)?.iter().map(|cpu| cpu.id).collect();
-    cpus.sort_unstable();
+    let allowed = sched_getaffinity(None).map_err(|_| HostFault::NoCpus)?;
+    let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
     if cpus.is_empty() { Err(HostFault::NoCpus) } else { Ok(cpus) }
 }
 

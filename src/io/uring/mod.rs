@@ -7,6 +7,7 @@ mod file; // files
 mod helper; // calls that would block a core
 pub mod host; // what the machine has and allows
 mod net; // sockets
+mod places; // which CPU each core runs on
 mod ring; // the one place where a core waits
 mod time; // clocks, timers, chance
 mod wake; // wakers that any thread may call
@@ -33,6 +34,7 @@ pub(super) use file::{File, Mount};
 use helper::Helper;
 pub use host::{HostFault, HostRefusal};
 pub(super) use net::{Listener, Socket, Stream};
+use places::Places;
 use ring::Ring;
 pub(super) use time::{Sleep, YieldNow};
 
@@ -47,25 +49,29 @@ const GLOMMIO_IO_MEMORY: usize = 64 << 10;
 /// How the cores of this process are started.
 #[derive(Clone, Debug)]
 pub struct Cores {
-    /// One executor is started for each of these and pinned to it; the position in this list is the [`ShardId`]. A CPU may be named twice.
+    /// One executor is started for each of these and pinned to it, unless `share` lets it be at its neighbour's; the position in this list is the [`ShardId`]. A CPU may be named twice.
     pub cpus: Vec<usize>,
     /// How long an idle core spins before it sleeps. Zero sleeps at once: spinning costs CPU and buys microseconds.
     pub spin: Duration,
+    /// Neighbours in `cpus` may share a CPU while one is enough for both.
+    pub share: bool,
     /// Where termination signals come from, if the process has taken them over; see [`host::Signals::take_over`].
     pub signals: Option<Arc<host::Signals>>,
 }
 
 impl Cores {
-    /// One core per listed CPU, no spinning, no signals.
+    /// One core per listed CPU, no spinning, no sharing, no signals.
     pub fn on(cpus: Vec<usize>) -> Self {
-        Self { cpus, spin: Duration::ZERO, signals: None }
+        Self { cpus, spin: Duration::ZERO, share: false, signals: None }
     }
 }
 
-/// Cores that run. Dropping it lets them run on.
+/// Cores that run. Dropping it lets them run on, each where it is.
 #[derive(Debug)]
 pub struct Running<T: Send + 'static> {
     threads: Vec<ExecutorJoinHandle<Result<T, Panic>>>,
+    #[allow(dead_code, reason = "kept alive, not read")]
+    places: Option<Places>,
 }
 
 type Panic = Box<dyn Any + Send>;
@@ -104,22 +110,29 @@ where
 {
     let start = Instant::now();
     let mut threads = Vec::with_capacity(cores.cpus.len());
+    let (tell, told) = std::sync::mpsc::channel();
     for (shard, cpu) in cores.cpus.iter().enumerate() {
         let main = main.clone();
         let signals = cores.signals.clone();
         let helper = |name| Helper::start(name).map_err(|fault| HostFault::Core { shard, reason: fault.to_string() });
         let helpers = (helper("helper")?, helper("flusher")?);
-        let spin = cores.spin;
+        let (spin, tell) = (cores.spin, tell.clone());
         let id = ShardId(u16::try_from(shard).map_err(|_| HostFault::Core { shard, reason: "too many cores".into() })?);
         let thread = LocalExecutorBuilder::new(Placement::Fixed(*cpu))
             .name("core")
             .io_memory(GLOMMIO_IO_MEMORY)
             .preempt_timer(PREEMPT_EVERY)
-            .spawn(move || run_core(id, start, helpers, spin, signals, main))
+            .spawn(move || {
+                // Nobody listens if no CPU is to be shared.
+                let _ = tell.send((shard, rustix::thread::gettid()));
+                run_core(id, start, helpers, spin, signals, main)
+            })
             .map_err(|fault| HostFault::Core { shard, reason: fault.to_string() })?;
         threads.push(thread);
     }
-    Ok(Running { threads })
+    let shared = cores.share.then(|| Places::start(cores.cpus.clone(), told)).transpose();
+    let places = shared.map_err(|fault| HostFault::Core { shard: 0, reason: fault.to_string() })?;
+    Ok(Running { threads, places })
 }
 
 async fn run_core<F, M, T>(
@@ -186,6 +199,10 @@ struct Panicked {
 impl Io {
     pub(super) fn shard(&self) -> ShardId {
         self.core.shard
+    }
+
+    pub(super) fn cpu(&self) -> usize {
+        rustix::thread::sched_getcpu()
     }
 
     pub(super) fn now(&self) -> Mono {
