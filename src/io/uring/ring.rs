@@ -37,6 +37,8 @@ const RING_ENTRIES: u32 = 256;
 const COMPLETIONS: u32 = 4096;
 /// File operations that the kernel works on at most; more wait in line.
 const IN_FLIGHT_MAX: usize = 512;
+/// Rounds of tasks for which operations that are not urgent are gathered before the kernel is shown them. A request that goes to another core takes two.
+const ROUNDS_HELD_MAX: u32 = 2;
 /// Looks at what is in flight when a core ends, and the pause between them.
 const DRAIN_TRIES: u32 = 2000;
 const DRAIN_PAUSE: Duration = Duration::from_millis(1);
@@ -187,20 +189,22 @@ impl Ring {
 
     /// Submits, reaps, fires timers, and sleeps; between two looks the tasks that are ready run.
     async fn drive(self: Rc<Self>) {
-        let mut held = false;
+        let mut held = 0;
         poll_fn(|cx| {
             loop {
                 if self.ended.get() {
                     return Poll::Ready(());
                 }
                 let ran = self.polls.replace(0) > 0;
-                // What was gathered waits for one round: if no task runs in it, submitting and sleeping are one call.
-                if held && ran || self.has_task_work() {
+                let gathered = !self.state.borrow_mut().ring.submission().is_empty();
+                held = if gathered { held + u32::from(ran) } else { 0 };
+                // If no task runs while they wait, submitting and sleeping are one call.
+                if held > ROUNDS_HELD_MAX || self.has_task_work() {
                     self.enter();
+                    held = 0;
                 }
                 let woke = self.reap() | self.bell.take_notes() | self.timers.fire();
                 if woke || ran {
-                    held = !self.state.borrow_mut().ring.submission().is_empty();
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
@@ -245,8 +249,8 @@ impl Ring {
         }
     }
 
-    /// Gives the kernel an operation. `urgent` ones are shown to it at once, together with all gathered so far; others wait until the tasks that
-    /// are ready now have run, so that several share one system call.
+    /// Gives the kernel an operation. `urgent` ones are shown to it at once, together with all gathered so far; others wait for
+    /// [`ROUNDS_HELD_MAX`] rounds of tasks, so that several share one system call.
     ///
     /// # Safety
     /// All memory that `entry` names is owned by `kept`, at addresses that moving `kept` does not change.
