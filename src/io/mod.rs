@@ -394,10 +394,8 @@ enum FileArm {
 }
 
 /// A mounted file system, to be flushed as a whole.
-#[derive(Clone)]
 pub struct Mount(MountArm);
 
-#[derive(Clone)]
 enum MountArm {
     Uring(uring::Mount),
     Sim(sim::Mount),

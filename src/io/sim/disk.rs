@@ -371,7 +371,6 @@ impl Disk {
 }
 
 /// All of a simulated disk.
-#[derive(Clone)]
 pub(in crate::io) struct Mount {
     disk: Rc<Disk>,
 }

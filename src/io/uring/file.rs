@@ -281,7 +281,6 @@ impl File {
 }
 
 /// The file system of a directory, which stays open so that no error from then on is missed.
-#[derive(Clone)]
 pub(in crate::io) struct Mount {
     directory: Rc<OpenFile>,
     /// Its number, if what a flush of the whole file system says can be believed.

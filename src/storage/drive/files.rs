@@ -31,6 +31,11 @@ impl Files {
         Self { io, mount, covered, kept: RefCell::default(), uses: Cell::new(0), forgotten: Cell::new(0) }
     }
 
+    /// The file system that they are on, or should be.
+    pub(super) fn mount(&self) -> &Mount {
+        &self.mount
+    }
+
     /// A flush of the whole file system is one of all files so far. It is not if that is
     /// of an unknown kind, or if somebody has put the directory of a topic elsewhere.
     pub(super) fn are_covered(&self) -> bool {

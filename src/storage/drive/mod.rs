@@ -27,8 +27,8 @@ use super::log::Log;
 use super::segment::{Kind, file_path};
 use crate::base::limits::{DRAIN_BUFFER_BYTES, DRAIN_BUFFERS, DRAINS_AT_ONCE, FLUSHES_AT_ONCE, SEGMENT_READS_AT_ONCE};
 use crate::base::{LogId, Offset};
+use crate::io::Io;
 use crate::io::buffer::Pool;
-use crate::io::{Io, Mount};
 use files::Files;
 use permits::Permits;
 
@@ -77,7 +77,6 @@ struct Inner {
     directory: [u8; 16],
     /// What all segments are in.
     topics: PathBuf,
-    mount: Mount,
     files_flushed_apart_max: usize,
     files: Files,
     pool: Pool,
@@ -103,11 +102,10 @@ impl Drive {
     ) -> Result<Self, StorageError> {
         let mount = io.mount_of(topics).await.map_err(StorageError::write(topics))?;
         let inner = Inner {
-            files: Files::new(io.clone(), mount.clone()),
+            files: Files::new(io.clone(), mount),
             io: io.clone(),
             directory,
             topics: topics.to_owned(),
-            mount,
             files_flushed_apart_max,
             pool: Pool::new(DRAIN_BUFFERS * DRAIN_BUFFER_BYTES),
             buffers: Permits::new(DRAIN_BUFFERS),

@@ -78,7 +78,7 @@ impl Drive {
         let began = self.inner.io.now();
         let file = self.inner.topics.clone();
         // No space for what some other program wrote is not the broker's.
-        self.inner.mount.sync().await.map_err(|source| StorageError::WriteFailed { file, source })?;
+        self.inner.files.mount().sync().await.map_err(|source| StorageError::WriteFailed { file, source })?;
         let took = self.inner.io.now().since(began);
         if took >= SLOW_FLUSH {
             tracing::warn!(
