@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use rustix::thread::{CpuSet, sched_getaffinity};
+use rustix::thread::{CpuSet, Pid, sched_getaffinity};
 
 use super::ring::Ring;
 use crate::base::limits::PAGE_BYTES;
@@ -523,9 +523,13 @@ pub(super) fn try_lock(fd: &OwnedFd) -> io::Result<()> {
 /// # Errors
 /// [`HostFault::NoCpus`] when the kernel does not say.
 pub fn allowed_cpus() -> Result<Vec<usize>, HostFault> {
-    let allowed = sched_getaffinity(None).map_err(|_| HostFault::NoCpus)?;
-    let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
-    if cpus.is_empty() { Err(HostFault::NoCpus) } else { Ok(cpus) }
+    cpus_of(None).ok().filter(|cpus| !cpus.is_empty()).ok_or(HostFault::NoCpus)
+}
+
+/// The CPUs that a thread of this process, or else the one that asks, may run on, in ascending order.
+pub(super) fn cpus_of(thread: Option<Pid>) -> io::Result<Vec<usize>> {
+    let set = sched_getaffinity(thread)?;
+    Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
 }
 
 #[cfg(test)]

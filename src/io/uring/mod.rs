@@ -34,7 +34,6 @@ pub(super) use file::{File, Mount};
 use helper::Helper;
 pub use host::{HostFault, HostRefusal};
 pub(super) use net::{Listener, Socket, Stream};
-use places::Places;
 use ring::Ring;
 pub(super) use time::{Sleep, YieldNow};
 
@@ -49,7 +48,8 @@ const GLOMMIO_IO_MEMORY: usize = 64 << 10;
 /// How the cores of this process are started.
 #[derive(Clone, Debug)]
 pub struct Cores {
-    /// One executor is started for each of these and pinned to it, unless `share` lets it be at its neighbour's; the position in this list is the [`ShardId`]. A CPU may be named twice.
+    /// One executor is started for each of these and pinned to it, unless `share` lets it be at its neighbour's; the position in this list is the
+    /// [`ShardId`]. A CPU may be named twice.
     pub cpus: Vec<usize>,
     /// How long an idle core spins before it sleeps. Zero sleeps at once: spinning costs CPU and buys microseconds.
     pub spin: Duration,
@@ -70,8 +70,8 @@ impl Cores {
 #[derive(Debug)]
 pub struct Running<T: Send + 'static> {
     threads: Vec<ExecutorJoinHandle<Result<T, Panic>>>,
-    #[allow(dead_code, reason = "kept alive, not read")]
-    places: Option<Places>,
+    /// Ends the thread that looks after places.
+    places: Option<std::sync::mpsc::Sender<()>>,
 }
 
 type Panic = Box<dyn Any + Send>;
@@ -83,6 +83,7 @@ impl<T: Send + 'static> Running<T> {
     /// [`HostFault::Core`] when an executor could not be set up.
     pub fn join(self) -> Result<Vec<T>, HostFault> {
         let outcomes: Vec<_> = self.threads.into_iter().map(ExecutorJoinHandle::join).collect();
+        drop(self.places);
         let mut outputs = Vec::with_capacity(outcomes.len());
         for (shard, outcome) in outcomes.into_iter().enumerate() {
             match outcome {
@@ -130,7 +131,7 @@ where
             .map_err(|fault| HostFault::Core { shard, reason: fault.to_string() })?;
         threads.push(thread);
     }
-    let shared = cores.share.then(|| Places::start(cores.cpus.clone(), told)).transpose();
+    let shared = cores.share.then(|| places::look_after(cores.cpus.clone(), told)).transpose();
     let places = shared.map_err(|fault| HostFault::Core { shard: 0, reason: fault.to_string() })?;
     Ok(Running { threads, places })
 }

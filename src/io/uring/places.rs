@@ -9,17 +9,10 @@
 use std::fs;
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, Pid, sched_setaffinity};
-
-/// The thread that looks after places. It ends when this is dropped, and leaves the cores where they are.
-#[derive(Debug)]
-pub(super) struct Places {
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
 
 /// When neighbours share a CPU.
 #[derive(Clone, Copy, Debug)]
@@ -49,42 +42,31 @@ struct Place {
     cpu: usize,
 }
 
-impl Places {
-    /// Looks after threads of this process: each tells its id, in any order, with the number of its own CPU in `cpus`.
-    pub(super) fn start(cpus: Vec<usize>, threads: Receiver<(usize, Pid)>) -> io::Result<Self> {
-        Self::start_at(PACE, cpus, threads)
-    }
-
-    fn start_at(pace: Pace, cpus: Vec<usize>, threads: Receiver<(usize, Pid)>) -> io::Result<Self> {
-        let (stop, stopped) = channel();
-        let look_after = move || {
-            let mut told: Vec<(usize, Pid)> = threads.iter().take(cpus.len()).collect();
-            told.sort_unstable_by_key(|(at, _)| *at);
-            let places: Vec<Place> = told.iter().map(|&(at, thread)| Place { thread, cpu: cpus[at] }).collect();
-            let mut pairs: Vec<Pair> = pairs(&places, cache_of).map(|members| Pair::new(members, pace)).collect();
-            while !pairs.is_empty() && stopped.recv_timeout(pace.every) == Err(RecvTimeoutError::Timeout) {
-                pairs.retain_mut(|pair| {
-                    // A core that has ended is no fault worth more.
-                    let seen = pair.look().inspect_err(|fault| {
-                        tracing::debug!(members = ?pair.members, %fault, "these cores stay where they are");
-                    });
-                    seen.is_ok()
-                });
-            }
-        };
-        let thread = thread::Builder::new().name("places".into()).spawn(look_after)?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
-    }
+/// Starts a thread that looks after threads of this process: each tells its id, in any order, with the number of its own CPU in `cpus`. It ends when
+/// what is given here is dropped, and leaves them where they are.
+pub(super) fn look_after(cpus: Vec<usize>, threads: Receiver<(usize, Pid)>) -> io::Result<Sender<()>> {
+    look_after_at(PACE, cpus, threads)
 }
 
-impl Drop for Places {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic was told by its hook.
-            let _ = thread.join();
+fn look_after_at(pace: Pace, cpus: Vec<usize>, threads: Receiver<(usize, Pid)>) -> io::Result<Sender<()>> {
+    let (stop, stopped) = channel();
+    let run = move || {
+        let mut told: Vec<(usize, Pid)> = threads.iter().take(cpus.len()).collect();
+        told.sort_unstable_by_key(|(at, _)| *at);
+        let places: Vec<Place> = told.iter().map(|&(at, thread)| Place { thread, cpu: cpus[at] }).collect();
+        let mut pairs: Vec<Pair> = pairs(&places, cache_of).map(|members| Pair::new(members, pace)).collect();
+        while !pairs.is_empty() && stopped.recv_timeout(pace.every) == Err(RecvTimeoutError::Timeout) {
+            pairs.retain_mut(|pair| {
+                // A core that has ended is no fault worth more.
+                let seen = pair.look().inspect_err(|fault| {
+                    tracing::debug!(members = ?pair.members, %fault, "these cores stay where they are");
+                });
+                seen.is_ok()
+            });
         }
-    }
+    };
+    thread::Builder::new().name("places".into()).spawn(run)?;
+    Ok(stop)
 }
 
 /// Cores in twos, in their order, as far as the CPUs of two differ and share a cache.
@@ -223,17 +205,14 @@ fn quieter(cpus: [usize; 2], interrupts: &str) -> usize {
     let columns = cpus.map(|cpu| names.iter().position(|name| *name == format!("CPU{cpu}")));
     let mut counts = [0u64; 2];
     for line in lines {
-        let mut words = line.split_ascii_whitespace();
+        let Some((name, row)) = line.split_once(':') else { continue };
         // Those of devices have numbers; others have names, and timers say so.
-        if line.contains("timer") {
+        if !name.trim().bytes().all(|byte| byte.is_ascii_digit()) || row.contains("timer") {
             continue;
         }
-        if !words.next().is_some_and(|name| name.trim_end_matches(':').bytes().all(|byte| byte.is_ascii_digit())) {
-            continue;
-        }
-        let words: Vec<&str> = words.collect();
+        let row: Vec<&str> = row.split_ascii_whitespace().collect();
         for (count, column) in counts.iter_mut().zip(columns) {
-            *count += column.and_then(|column| words.get(column)?.parse::<u64>().ok()).unwrap_or(0);
+            *count += column.and_then(|column| row.get(column)?.parse::<u64>().ok()).unwrap_or(0);
         }
     }
     if counts[1] < counts[0] { cpus[1] } else { cpus[0] }
@@ -252,7 +231,9 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use rustix::thread::{gettid, sched_getaffinity};
+    use rustix::thread::gettid;
+
+    use super::super::host;
 
     fn place(cpu: usize) -> Place {
         Place { thread: gettid(), cpu }
@@ -345,15 +326,10 @@ mod tests {
         );
     }
 
-    fn cpus_of(thread: Pid) -> Vec<usize> {
-        let set = sched_getaffinity(Some(thread)).expect("the thread runs");
-        (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect()
-    }
-
     /// Two threads that sleep come to share a CPU; when both have work for a whole one, each gets its own again.
     #[test]
     fn threads_are_moved() {
-        let cpus = super::super::host::allowed_cpus().unwrap();
+        let cpus = host::allowed_cpus().unwrap();
         let Some(cpus) = cpus.first_chunk::<2>().filter(|[one, other]| cache_of(*one) == cache_of(*other)) else {
             return println!("no two CPUs that share a cache");
         };
@@ -376,10 +352,11 @@ mod tests {
         });
         let mut members: Vec<(usize, Pid)> = id_of.iter().take(2).collect();
         members.sort_unstable_by_key(|(at, _)| *at);
-        let where_they_are = || members.iter().map(|(_, thread)| cpus_of(*thread)).collect::<Vec<_>>();
+        let where_they_are =
+            || members.iter().map(|(_, thread)| host::cpus_of(Some(*thread)).unwrap()).collect::<Vec<_>>();
         // The kernel counts what runs at its ticks, every 4 ms or so.
         let pace = Pace { every: Duration::from_millis(20), ..TEST_PACE };
-        let places = Places::start_at(pace, cpus.to_vec(), told).unwrap();
+        let places = look_after_at(pace, cpus.to_vec(), told).unwrap();
         let until = |what: &str, is: &dyn Fn(&[Vec<usize>]) -> bool| {
             let begun = Instant::now();
             while !is(&where_they_are()) {
