@@ -139,6 +139,9 @@ impl Kind {
     /// Those that every segment has from its beginning.
     pub const ALWAYS: [Self; 4] = [Self::Log, Self::Index, Self::TimeIndex, Self::Sums];
 
+    /// Those of them that hold little beside the batches, and go through the page cache.
+    pub const SMALL: [Self; 3] = [Self::Index, Self::TimeIndex, Self::Sums];
+
     /// What the names of these files end in.
     pub fn suffix(self) -> &'static str {
         match self {

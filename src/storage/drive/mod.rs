@@ -3,6 +3,7 @@
 pub mod boot; // what stands in a data directory
 pub mod journal; // writes the journal's blocks
 
+mod beside; // the small files of a segment, written a page at a time
 mod files; // segment files, kept open within a bound
 mod notify; // wakes a task
 mod permits; // bounds on what is in flight
@@ -29,6 +30,7 @@ use crate::base::limits::{DRAIN_BUFFER_BYTES, DRAIN_BUFFERS, DRAINS_AT_ONCE, FLU
 use crate::base::{LogId, Offset};
 use crate::io::Io;
 use crate::io::buffer::Pool;
+use beside::Gathered;
 use files::Files;
 use permits::Permits;
 
@@ -79,6 +81,7 @@ struct Inner {
     topics: PathBuf,
     files_flushed_apart_max: usize,
     files: Files,
+    gathered: Gathered,
     pool: Pool,
     buffers: Rc<Permits>,
     drains: Rc<Permits>,
@@ -103,6 +106,7 @@ impl Drive {
         let mount = io.mount_of(topics).await.map_err(StorageError::write(topics))?;
         let inner = Inner {
             files: Files::new(io.clone(), mount),
+            gathered: Gathered::new(),
             io: io.clone(),
             directory,
             topics: topics.to_owned(),

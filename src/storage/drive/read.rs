@@ -232,6 +232,7 @@ impl Drive {
     }
 
     async fn sums(&self, target: &Target, first: u64, blocks: usize) -> Result<Bytes, StorageError> {
+        self.settle_to_read(target, Kind::Sums).await?;
         let file = self.read_file(target, Kind::Sums).await?;
         let read = |fault| unread(target, Kind::Sums, fault);
         let header = file.read_at(0, SUMS_HEADER_BYTES).await.map_err(read)?;
@@ -279,6 +280,7 @@ impl Drive {
         at_or_below: impl Fn(&[u8]) -> bool,
     ) -> Result<Option<Bytes>, StorageError> {
         let target = target(range);
+        self.settle_to_read(&target, kind).await?;
         let file = match self.inner.files.file(&target, kind).await {
             Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => {
                 tracing::warn!(file = %target.path(kind).display(), "an index is missing; reading from the front");
@@ -344,6 +346,12 @@ impl Drive {
             next,
         };
         if tail.is_none() { Ok(Bytes::new()) } else { self.read_blocks(&range, position, BLOCK_BYTES).await }
+    }
+
+    /// What is read of a small file must have been written. If that fails, it is the next flush that ends the process.
+    async fn settle_to_read(&self, target: &Target, kind: Kind) -> Result<(), StorageError> {
+        let wrong = |fault: StorageError| unread(target, kind, std::io::Error::other(fault));
+        self.settle(target, kind).await.map_err(wrong)
     }
 
     async fn read_file(&self, target: &Target, kind: Kind) -> Result<File, StorageError> {

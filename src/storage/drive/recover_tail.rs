@@ -126,8 +126,7 @@ impl Drive {
             }
         }
         if let Some(tail) = active.tail_block() {
-            let sum = Bytes::copy_from_slice(&tail.sum.to_be_bytes());
-            self.write_beside(target, Kind::Sums, sum_position(tail.block), sum).await?;
+            self.write_beside(target, Kind::Sums, sum_position(tail.block), &tail.sum.to_be_bytes()).await?;
         }
         Ok(())
     }

@@ -56,6 +56,7 @@ impl Drive {
         let removed = self.inner.io.remove_dir_all(directory).await;
         // Reads that were under way may have opened some again.
         self.inner.files.forget(log);
+        self.inner.gathered.forget(log);
         match removed {
             Err(fault) if fault.kind() == ErrorKind::NotFound => return Ok(None),
             result => result.map_err(StorageError::write(directory))?,

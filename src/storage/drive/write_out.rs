@@ -24,7 +24,8 @@ use crate::storage::log::{
 use crate::storage::segment::{Kind, TailBytes, page_ceil};
 
 impl Drive {
-    /// Brings the batches of a log that begin below `up_to` into its segments. Written, not flushed. A drain that is under way is left alone.
+    /// Brings the batches of a log that begin below `up_to` and are there now into its segments. Written, not flushed. A drain that is under way is left
+    /// alone.
     ///
     /// # Errors
     /// [`StorageError::WriteFailed`] and [`StorageError::NoSpace`]: the process ends, and the journal still has the bytes. A last page that cannot be
@@ -54,6 +55,7 @@ impl Drive {
             host.with_log(*log, |log| log.begin_flush().map(|step| (log.spec().id, step, log.directory())))
         };
         let steps: Vec<_> = logs.iter().filter_map(|log| begin(log)?).collect();
+        self.settle_all(host, &steps).await?;
         let files: usize = steps.iter().map(|(_, step, _)| step.segments.len() * Kind::ALWAYS.len()).sum();
         if files > self.inner.files_flushed_apart_max && self.inner.files.are_covered() {
             // What was only removed may be on another one.
@@ -71,6 +73,20 @@ impl Drive {
             host.with_log(log, |log| log.finish_flush(step.mark));
         }
         Ok(logs.iter().filter_map(|log| host.with_log(*log, |log| log.flushed_state())).collect())
+    }
+
+    /// Writes what the small files of these segments have gathered.
+    async fn settle_all<H: Host>(&self, host: &H, steps: &[(LogId, FlushStep, Arc<Path>)]) -> Result<(), StorageError> {
+        let group = Group::new(&self.inner.io);
+        for (log, step, directory) in steps {
+            for (base, kind) in step.segments.iter().flat_map(|base| Kind::SMALL.map(|kind| (*base, kind))) {
+                let target = Target { log: *log, directory: Arc::clone(directory), base };
+                if self.gathers(&target, kind) {
+                    self.start_flush(&group, host, *log, async move |drive| drive.settle(&target, kind).await).await;
+                }
+            }
+        }
+        group.finish().await
     }
 
     /// Writes out all that the file system has.
@@ -101,7 +117,7 @@ impl Drive {
             for base in &step.segments {
                 for kind in Kind::ALWAYS {
                     let target = Target { log: *log, directory: Arc::clone(directory), base: *base };
-                    self.start_flush(&group, host, target, kind).await;
+                    self.start_flush(&group, host, *log, async move |drive| drive.sync(&target, kind).await).await;
                 }
             }
             if step.parents {
@@ -188,10 +204,7 @@ impl Drive {
 
     /// The last entry of the time index, and the cut to the logical size.
     async fn end_segment(&self, target: &Target, step: &SealStep) -> Result<(), StorageError> {
-        if !step.time_entry.is_empty() {
-            let entry = Bytes::copy_from_slice(&step.time_entry);
-            self.write_beside(target, Kind::TimeIndex, step.time_position, entry).await?;
-        }
+        self.write_beside(target, Kind::TimeIndex, step.time_position, &step.time_entry).await?;
         if step.cut {
             let file = self.segment_file(target, Kind::Log).await?;
             file.set_len(step.after.bytes).await.map_err(|fault| wrong(target, Kind::Log, fault))?;
@@ -211,8 +224,7 @@ impl Drive {
         for kind in Kind::ALWAYS {
             self.inner.files.create(target, kind).await.map_err(|fault| wrong(target, kind, fault))?;
         }
-        let header = Bytes::copy_from_slice(&target.place().header(&self.inner.directory));
-        self.write_beside(target, Kind::Sums, 0, header).await
+        self.write_beside(target, Kind::Sums, 0, &target.place().header(&self.inner.directory)).await
     }
 
     /// Copies, sums and writes the batches of one step.
@@ -263,16 +275,15 @@ impl Drive {
         if !step.after.bytes.is_multiple_of(BLOCK_BYTES as u64) {
             sums.extend_from_slice(&tail_sum.to_be_bytes());
         }
-        let beside = [
-            (Kind::Sums, sum_position(first), sums),
-            (Kind::Index, offset_position(&step.before), step.indexes.offsets.clone()),
-            (Kind::TimeIndex, time_position(&step.before), step.indexes.times.clone()),
-        ];
-        for (kind, position, bytes) in beside.into_iter().filter(|(.., bytes)| !bytes.is_empty()) {
-            let (drive, target) = (self.clone(), target.clone());
-            group.start(async move { drive.write_beside(&target, kind, position, bytes.into()).await });
-        }
-        group.finish().await?;
+        let beside = async {
+            let indexes = &step.indexes;
+            self.write_beside(target, Kind::Sums, sum_position(first), &sums).await?;
+            self.write_beside(target, Kind::Index, offset_position(&step.before), &indexes.offsets).await?;
+            self.write_beside(target, Kind::TimeIndex, time_position(&step.before), &indexes.times).await
+        };
+        // Whatever becomes of these, the drain is over only when nothing is in flight.
+        let beside = beside.await;
+        group.finish().await.and(beside)?;
         host.with_log(target.log, |log| log.written(step, guard, tail_sum, tail));
         host.drained(step.after.bytes - step.before.bytes);
         Ok(())
@@ -344,29 +355,25 @@ impl Drive {
         self.inner.io.write_file(&path, text.as_bytes()).await.map_err(StorageError::write(&path))
     }
 
-    pub(super) async fn write_beside(
-        &self,
-        target: &Target,
-        kind: Kind,
-        position: u64,
-        bytes: Bytes,
-    ) -> Result<(), StorageError> {
-        let file = self.segment_file(target, kind).await?;
-        file.write_at(position, bytes).await.map_err(|fault| wrong(target, kind, fault))
-    }
-
     /// A file of a segment, to be written to.
     pub(super) async fn segment_file(&self, target: &Target, kind: Kind) -> Result<File, StorageError> {
         self.inner.files.file(target, kind).await.map_err(|fault| wrong(target, kind, fault))
     }
 
-    async fn start_flush<H: Host>(&self, group: &Group, host: &H, target: Target, kind: Kind) {
+    /// Starts what a flush does with one file of a log. What fails because the log was deleted meanwhile is of no interest.
+    async fn start_flush<H: Host>(
+        &self,
+        group: &Group,
+        host: &H,
+        log: LogId,
+        with_file: impl AsyncFnOnce(Drive) -> Result<(), StorageError> + 'static,
+    ) {
         let permit = self.inner.flushes.take().await;
         let (drive, host) = (self.clone(), host.clone());
         group.start(async move {
             let _permit = permit;
-            let result = drive.sync(&target, kind).await;
-            if host.with_log(target.log, |_| ()).is_some() { result } else { Ok(()) }
+            let result = with_file(drive).await;
+            if host.with_log(log, |_| ()).is_some() { result } else { Ok(()) }
         });
     }
 

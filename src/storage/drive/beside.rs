@@ -1,0 +1,180 @@
+//! What is to go into the small files beside a `.log` file, the indexes and the checksums: gathered, and written a page at a time.
+//!
+//! A step of a drain has a hundred bytes for each of them, and ext4 takes no buffered write without blocking, so that io_uring hands each to a thread of its
+//! own: a tenth of a core at 64 KiB batches (`perf/results/2026-11-27-drain.md`).
+//! Always true: what is gathered is written before its file is flushed or read, so it is never below a checkpoint, and a crash that loses it takes no
+//! more than what a power cut may take of a file that was not flushed.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::permits::{Group, Permit, Permits};
+use super::{Drive, Target};
+use crate::base::limits::{DRAINS_AT_ONCE, GATHERED_BYTES_MAX, PAGE_BYTES};
+use crate::base::{LogId, Map, Offset};
+use crate::storage::StorageError;
+use crate::storage::segment::Kind;
+
+/// What all files of one core have gathered.
+pub(super) struct Gathered {
+    files: RefCell<Map<Key, Piece>>,
+    /// What they are charged with together.
+    bytes: Cell<usize>,
+    /// Whoever adds to a file or writes it has the turn of its log, or else an old end could be written over a new one.
+    turns: [Rc<Permits>; DRAINS_AT_ONCE],
+}
+
+type Key = (LogId, Offset, Kind);
+
+/// The end of a file, not written yet.
+struct Piece {
+    position: u64,
+    bytes: Vec<u8>,
+}
+
+impl Piece {
+    fn charge(&self) -> usize {
+        PIECE_BYTES + self.bytes.len()
+    }
+}
+
+impl Gathered {
+    pub(super) fn new() -> Self {
+        Self { files: RefCell::default(), bytes: Cell::new(0), turns: std::array::from_fn(|_| Permits::new(1)) }
+    }
+
+    /// Drops what belongs to a log that is deleted.
+    pub(super) fn forget(&self, log: LogId) {
+        self.files.borrow_mut().retain(|(of, ..), piece| {
+            let goes = *of == log;
+            self.bytes.set(self.bytes.get() - if goes { piece.charge() } else { 0 });
+            !goes
+        });
+    }
+
+    async fn turn(&self, log: LogId) -> Permit {
+        self.turns[log.0 as usize % self.turns.len()].take().await
+    }
+
+    /// Adds bytes behind what the file has, or over the last of it. Says whether it is to be written now.
+    fn add(&self, key: Key, position: u64, bytes: &[u8]) -> bool {
+        let mut files = self.files.borrow_mut();
+        let piece = files.entry(key).or_insert_with(|| {
+            self.bytes.set(self.bytes.get() + PIECE_BYTES);
+            Piece { position, bytes: Vec::new() }
+        });
+        let kept = position.checked_sub(piece.position).filter(|kept| *kept <= piece.bytes.len() as u64);
+        let kept = kept.expect("a small file grows at its end");
+        self.bytes.set(self.bytes.get() - piece.charge());
+        piece.bytes.truncate(kept as usize);
+        piece.bytes.extend_from_slice(bytes);
+        self.bytes.set(self.bytes.get() + piece.charge());
+        piece.bytes.len() >= PAGE_BYTES || self.bytes.get() > GATHERED_BYTES_MAX
+    }
+
+    fn piece(&self, key: &Key) -> Option<(u64, Bytes)> {
+        self.files.borrow().get(key).map(|piece| (piece.position, Bytes::copy_from_slice(&piece.bytes)))
+    }
+
+    fn written(&self, key: &Key) {
+        let charge = self.files.borrow_mut().remove(key).map_or(0, |piece| piece.charge());
+        self.bytes.set(self.bytes.get() - charge);
+    }
+}
+
+impl Drive {
+    /// Puts bytes into a small file, behind what it has or over the last of it: sooner or later, but before [`Drive::settle`] returns.
+    pub(super) async fn write_beside(
+        &self,
+        target: &Target,
+        kind: Kind,
+        position: u64,
+        bytes: &[u8],
+    ) -> Result<(), StorageError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let turn = self.inner.gathered.turn(target.log).await;
+        if self.inner.gathered.add((target.log, target.base, kind), position, bytes) {
+            self.write_gathered(&turn, target, kind).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether anything of a file is not written yet.
+    pub(super) fn gathers(&self, target: &Target, kind: Kind) -> bool {
+        self.inner.gathered.files.borrow().contains_key(&(target.log, target.base, kind))
+    }
+
+    /// Writes what a file has gathered. Runs to its end, also when its caller goes away.
+    pub(super) async fn settle(&self, target: &Target, kind: Kind) -> Result<(), StorageError> {
+        if !self.gathers(target, kind) {
+            return Ok(());
+        }
+        let group = Group::new(&self.inner.io);
+        let (drive, target) = (self.clone(), target.clone());
+        group.start(async move {
+            let turn = drive.inner.gathered.turn(target.log).await;
+            drive.write_gathered(&turn, &target, kind).await
+        });
+        group.finish().await
+    }
+
+    /// It stays gathered when the write fails: the next flush must not pass over it.
+    async fn write_gathered(&self, _turn: &Permit, target: &Target, kind: Kind) -> Result<(), StorageError> {
+        let key = (target.log, target.base, kind);
+        let Some((position, bytes)) = self.inner.gathered.piece(&key) else { return Ok(()) };
+        let write = async { self.inner.files.file(target, kind).await?.write_at(position, bytes).await };
+        write.await.map_err(StorageError::write(&target.path(kind)))?;
+        self.inner.gathered.written(&key);
+        Ok(())
+    }
+}
+
+/// What a file is charged with beside its bytes.
+const PIECE_BYTES: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SUMS: Key = (LogId(1), Offset(0), Kind::Sums);
+    const INDEX: Key = (LogId(2), Offset(0), Kind::Index);
+
+    /// A checksum of a partial block is replaced by that of the whole one.
+    #[test]
+    fn what_is_added_goes_behind_or_over_the_last() {
+        let gathered = Gathered::new();
+        assert!(!gathered.add(SUMS, 64, b"aaaabbbb"));
+        assert!(!gathered.add(SUMS, 68, b"BBBBcccc"));
+        assert!(!gathered.add(SUMS, 76, b"dddd"));
+        assert_eq!(gathered.piece(&SUMS), Some((64, Bytes::from_static(b"aaaaBBBBccccdddd"))));
+        gathered.written(&SUMS);
+        assert_eq!(gathered.piece(&SUMS), None);
+        assert!(!gathered.add(SUMS, 76, b"DDDD"), "over what is in the file");
+        assert_eq!(gathered.piece(&SUMS), Some((76, Bytes::from_static(b"DDDD"))));
+    }
+
+    #[test]
+    fn a_page_is_written_and_so_is_anything_when_all_files_have_much() {
+        let gathered = Gathered::new();
+        assert!(!gathered.add(INDEX, 0, &[0; PAGE_BYTES - 8]));
+        assert!(gathered.add(INDEX, PAGE_BYTES as u64 - 8, &[0; 8]));
+        gathered.written(&INDEX);
+        let held = PAGE_BYTES - 8 + PIECE_BYTES;
+        let fit = GATHERED_BYTES_MAX / held;
+        for log in 1..=fit as u64 {
+            assert!(!gathered.add((LogId(log), Offset(0), Kind::Sums), 0, &[0; PAGE_BYTES - 8]), "log {log} of {fit}");
+        }
+        let one_more = (LogId(fit as u64 + 1), Offset(0), Kind::Sums);
+        assert!(gathered.add(one_more, 0, &[0; PAGE_BYTES - 8]));
+        gathered.written(&one_more);
+        assert_eq!(gathered.bytes.get(), fit * held);
+        for log in 1..=fit as u64 {
+            gathered.forget(LogId(log));
+        }
+        assert_eq!((gathered.bytes.get(), gathered.files.borrow().len()), (0, 0));
+    }
+}
