@@ -59,6 +59,8 @@ struct State {
     /// The log start by the newest entry in the journal, or by the checkpoint.
     start: Cell<i64>,
     pages: Cell<usize>,
+    /// Each write of a drain finds one more of these in the journal when it is done.
+    meanwhile: RefCell<Vec<Bytes>>,
 }
 
 impl Host for Core {
@@ -76,6 +78,11 @@ impl Host for Core {
         self.0.journal.borrow_mut().push((seq, TailPiece::Page { segment, position, bytes, seq }));
         self.0.pages.set(self.0.pages.get() + 1);
         Ok(Some(seq))
+    }
+
+    fn drained(&self, _bytes: u64) {
+        let next = self.0.meanwhile.borrow_mut().pop();
+        next.into_iter().for_each(|bytes| self.append(bytes, 1));
     }
 
     fn spares(&self, _bytes: u64) -> bool {
@@ -650,6 +657,21 @@ fn a_deletion_leaves_no_file_open() {
             }
             assert_eq!((reading.get(), open()), (0, 0), "round {round}");
         }
+    });
+}
+
+/// A pass once went on as long as producers were as fast as it was: seventy milliseconds of writes that became smaller and smaller.
+#[test]
+fn a_drain_ends_where_the_log_ended_when_it_began() {
+    on_a_core("drain_end", |io, root| async move {
+        let core = Core::with(Log::new(spec(&root, SMALL)));
+        let drive = open_drive(&io, &root).await;
+        core.append(batch(0, 0, 1, 10, 50), 1);
+        core.0.meanwhile.replace((1..10).rev().map(|place| batch(place * 10, 0, 1, 10, 50)).collect());
+        drive.drain_all(&core, &[LOG]).await.expect("a drain");
+        assert_eq!(core.log(|log| (log.drained(), log.end())), (Offset(10), Offset(20)));
+        drive.drain(&core, LOG, Offset(i64::MAX)).await.expect("a drain");
+        assert_eq!(core.log(|log| (log.drained(), log.end())), (Offset(20), Offset(30)));
     });
 }
 

@@ -9,7 +9,6 @@ use super::lines::{Sender, Waits};
 use super::message::{Answer, Appended, ProduceBatch, ProduceError, Reply};
 use super::waiters::{Answers, Pending};
 use super::{Defect, State};
-use crate::base::limits::DRAIN_AHEAD_BYTES;
 use crate::base::{LogId, Offset, ProducerId, ShardId, Timestamp};
 use crate::coordinator::AppendId;
 use crate::partition::Decision;
@@ -245,7 +244,7 @@ impl State {
             seq: entry.first_block,
             slices: entry.payload,
         });
-        if replica.log.undrained_bytes() >= DRAIN_AHEAD_BYTES && !replica.drains_ahead {
+        if !replica.drains_ahead && replica.log.drain_ahead().is_some() {
             replica.drains_ahead = true;
             self.ahead.push_back(entry.head.log);
             self.drain_wake.notify();

@@ -420,7 +420,7 @@ impl State {
         somebody_waits || self.journal.used_bytes() * 2 >= self.journal.capacity()
     }
 
-    /// The log that has waited longest since it had [`DRAIN_AHEAD_BYTES`] to drain, and its end. `None`: none has, or something else is due.
+    /// The log that has waited longest since it had enough to drain, and how far. `None`: none has, or something else is due.
     fn next_to_drain_ahead(&mut self) -> Option<(LogId, Offset)> {
         if self.finishing || self.wants_draining() || !self.deletions.is_empty() {
             self.drain_wake.notify();
@@ -429,7 +429,10 @@ impl State {
         while let Some(log) = self.ahead.pop_front() {
             if let Some(replica) = self.replicas.get_mut(&log) {
                 replica.drains_ahead = false;
-                return Some((log, replica.log.end()));
+                // What was drained since it was put here does not count any more.
+                if let Some(up_to) = replica.log.drain_ahead() {
+                    return Some((log, up_to));
+                }
             }
         }
         None

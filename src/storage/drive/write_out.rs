@@ -172,9 +172,9 @@ impl Drive {
         let (drive, host) = (self.clone(), host.clone());
         group.start(async move {
             let _permit = permit;
-            if host.with_log(log, Log::begin_drain) != Some(true) {
-                return Ok(());
-            }
+            // Not what comes while this writes: with producers that are as fast as the disk there would always be more, in ever smaller writes.
+            let begin = |log: &mut Log| log.begin_drain().then(|| up_to.min(log.end()));
+            let Some(Some(up_to)) = host.with_log(log, begin) else { return Ok(()) };
             let result = drive.steps(&host, log, up_to).await;
             // What fails in the directory of a log that was deleted meanwhile is of no interest.
             if host.with_log(log, Log::end_drain).is_some() { result } else { Ok(()) }

@@ -8,7 +8,10 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::{Dirty, Log, Mark};
-use crate::base::limits::{DRAIN_STEP_BYTES, PAGE_BYTES, SEGMENT_ALLOCATE_BYTES_MAX, SEGMENT_ALLOCATE_BYTES_MIN};
+use crate::base::limits::{
+    DRAIN_AHEAD_BYTES, DRAIN_BUFFER_BYTES, DRAIN_STEP_BYTES, PAGE_BYTES, SEGMENT_ALLOCATE_BYTES_MAX,
+    SEGMENT_ALLOCATE_BYTES_MIN,
+};
 use crate::base::{LogId, Offset, Timestamp};
 use crate::storage::cache::CachedBatch;
 use crate::storage::index::{IndexTail, IndexedBatch, OFFSET_ENTRY_BYTES, TIME_ENTRY_BYTES};
@@ -106,6 +109,24 @@ pub struct FlushStep {
 }
 
 impl Log {
+    /// Up to where a log is drained although the journal has room: batches that fill whole writes, or nearly. `None`: there are not enough of them.
+    pub fn drain_ahead(&self) -> Option<Offset> {
+        let undrained = self.undrained_bytes();
+        if undrained < DRAIN_AHEAD_BYTES {
+            return None;
+        }
+        // The last page is written again with them.
+        let before = self.active.map_or(0, |active| active.bytes % PAGE_BYTES as u64);
+        let whole = (before + undrained) / DRAIN_BUFFER_BYTES as u64 * DRAIN_BUFFER_BYTES as u64;
+        let mut end = before;
+        let next = self.cache.undrained().find(|batch| {
+            let first = end == before;
+            end += batch.bytes() as u64;
+            end > whole && !first
+        });
+        Some(next.map_or(self.end, |batch| batch.base))
+    }
+
     /// Begins a drain. `false`: one is under way.
     pub fn begin_drain(&mut self) -> bool {
         !std::mem::replace(&mut self.draining, true)

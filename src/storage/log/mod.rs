@@ -383,6 +383,30 @@ mod tests {
         }
     }
 
+    /// Eight batches of 64 KiB fill a write, but not behind the start of a page that is written again: that would be one more write, of a page.
+    #[test]
+    fn what_is_drained_ahead_fills_whole_writes() {
+        let mut log = log(LogOptions { segment_bytes: 1 << 30, ..LogOptions::default() });
+        let push = |log: &mut Log, place: i64, bytes| log.push(batch(place, 1, bytes, 1));
+        (0..7).for_each(|place| push(&mut log, place, 64 << 10));
+        assert_eq!(log.drain_ahead(), None);
+        push(&mut log, 7, 64 << 10);
+        assert_eq!(log.drain_ahead(), Some(Offset(8)), "exactly one write");
+        push(&mut log, 8, 100);
+        assert_eq!(log.drain_ahead(), Some(Offset(8)));
+        drain(&mut log, Offset(9));
+        (9..17).for_each(|place| push(&mut log, place, 64 << 10));
+        assert_eq!(log.drain_ahead(), Some(Offset(16)), "the last page is written again, too");
+        (17..26).for_each(|place| push(&mut log, place, 64 << 10));
+        assert_eq!(log.drain_ahead(), Some(Offset(24)), "two writes");
+        drain(&mut log, Offset(24));
+        assert_eq!(log.drain_ahead(), None);
+        push(&mut log, 26, 3 << 20);
+        assert_eq!(log.drain_ahead(), Some(Offset(26)), "what fits, before a batch that does not");
+        drain(&mut log, Offset(26));
+        assert_eq!(log.drain_ahead(), Some(Offset(27)), "and that by itself");
+    }
+
     proptest! {
         /// Whatever is pushed, drained and evicted: what is not drained is read from memory, whole batches, within the bounds; the rest is on disk.
         #[test]
