@@ -75,6 +75,9 @@ pub struct ServeFlags {
     /// Journal blocks that may be on their way to the disk at a time, per core: 1 to 16 [default: 2]
     #[arg(long, value_name = "N", help_heading = "Storage")]
     journal_depth: Option<String>,
+    /// Reads of history that may be on their way to the disk at a time, per core: 1 to 64 [default: 1]
+    #[arg(long, value_name = "N", help_heading = "Storage")]
+    read_depth: Option<String>,
     /// Go on although the file system is not known to keep what it was told to flush (known: ext4, XFS)
     #[arg(long, help_heading = "Storage")]
     allow_unsafe_filesystem: bool,
@@ -127,6 +130,7 @@ impl ServeFlags {
             ("journal-dir", &self.journal_dir),
             ("journal-size", &self.journal_size),
             ("journal-depth", &self.journal_depth),
+            ("read-depth", &self.read_depth),
             ("cores", &self.cores),
             ("core-list", &self.core_list),
             ("share-cpus", &self.share_cpus),

@@ -21,6 +21,7 @@ use crate::net;
 use crate::node::{Broker, Listen, Options, StartError, Started};
 use crate::shard::{self, BootError, Layout};
 use crate::storage::StorageError;
+use crate::storage::drive::DriveOptions;
 use crate::storage::drive::boot::DirectoryError;
 
 /// Runs the broker until it is told to stop. `say` puts the opening screen before the user.
@@ -173,6 +174,7 @@ fn options(settings: &Settings, cores: usize) -> Result<Options, Refusal> {
             cache_bytes: (memory / 4).min(TAIL_CACHE_BYTES_MAX),
             journal_bytes,
             journal_depth: settings.journal_depth,
+            drive: DriveOptions { read_depth: settings.read_depth, ..DriveOptions::default() },
             topics: kafka.topic_defaults,
             producer_expiration_ms: kafka.producer_id_expiration_ms,
             retention_check_interval: Duration::from_millis(kafka.retention_check_interval_ms.max(1) as u64),

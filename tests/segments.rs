@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use coretide::base::limits::FILES_FLUSHED_APART_MAX;
 use coretide::base::{LeaderEpoch, LogId, Map, Offset, PartitionIndex, Timestamp, TopicId, crc};
 use coretide::io::sim::{Crash, Loss, World, WorldOptions};
 use coretide::io::uring::{Cores, run_cores};
 use coretide::io::{Io, Open};
-use coretide::storage::drive::{Drive, Host, Recovering, TailPage, TailPiece};
+use coretide::storage::drive::{Drive, DriveOptions, Host, Recovering, TailPage, TailPiece};
 use coretide::storage::{CachedBatch, Fault, Log, LogCheckpoint, LogOptions, LogSpec, StorageError};
 use smallvec::SmallVec;
 
@@ -39,7 +38,7 @@ fn on_a_core<F: Future<Output = ()> + 'static>(
 
 async fn open_drive(io: &Io, root: &Path) -> Drive {
     io.create_dir_all(root).await.expect("the test's directory");
-    Drive::open(io, root, DIRECTORY, FILES_FLUSHED_APART_MAX).await.expect("a directory")
+    Drive::open(io, root, DIRECTORY, DriveOptions::default()).await.expect("a directory")
 }
 
 /// A core with logs and a journal in memory.
@@ -805,7 +804,8 @@ fn what_is_flushed_with_its_file_system_survives_a_power_cut() {
     world.run(machine, move |io| async move {
         io.create_dir_all(root).await.expect("a directory");
         let core = Core::with(Log::new(spec(root, SMALL)));
-        let drive = Drive::open(&io, root, DIRECTORY, 0).await.expect("a directory");
+        let options = DriveOptions { files_flushed_apart_max: 0, ..DriveOptions::default() };
+        let drive = Drive::open(&io, root, DIRECTORY, options).await.expect("a directory");
         core.append(batch(0, 0, 1, 1, 100), 1);
         drive.drain_all(&core, &[LOG]).await.expect("a drain");
         drive.flush(&core, &[LOG]).await.expect("a flush");

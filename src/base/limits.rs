@@ -163,10 +163,10 @@ pub const SEGMENT_ALLOCATE_BYTES_MIN: u64 = 1 << 20;
 pub const FLUSHES_AT_ONCE: usize = 32;
 /// Segment files that are flushed one by one. For more of them the whole file system is flushed instead.
 pub const FILES_FLUSHED_APART_MAX: usize = 256;
-/// Reads of history that a core has in flight. With [`SEGMENT_READ_BYTES_MAX`] this is the budget of catch-up reads.
-pub const SEGMENT_READS_AT_ONCE: usize = 8;
-/// Bytes of one read of history, unless a single batch is larger.
-pub const SEGMENT_READ_BYTES_MAX: usize = 1 << 20;
+/// Reads of history that a core may be told to have in flight (`--read-depth`). With [`SEGMENT_READ_BYTES_MAX`] this is the budget of catch-up reads.
+pub const READ_DEPTH_MAX: usize = 64;
+/// Bytes of one read of history, unless a single batch is larger. Where the disk serves one operation at a time, a write of the journal waits for it.
+pub const SEGMENT_READ_BYTES_MAX: usize = 256 << 10;
 /// Segment files that a core keeps open.
 pub const SEGMENT_FILES_OPEN_MAX: usize = 4096;
 /// Descriptors that a core needs beside those of segments, of its journal and of connections: rings, timers, metadata, checkpoints, listeners.

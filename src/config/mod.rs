@@ -14,7 +14,7 @@ pub use keys::KafkaSettings;
 pub use parse::show_size;
 
 use crate::base::NodeId;
-use crate::base::limits::{JOURNAL_DEPTH_MAX, JOURNAL_FILE_BYTES};
+use crate::base::limits::{JOURNAL_DEPTH_MAX, JOURNAL_FILE_BYTES, READ_DEPTH_MAX};
 use crate::base::nearest::nearest;
 use keys::{Draft, Key};
 
@@ -45,6 +45,8 @@ pub struct Settings {
     pub journal_bytes: u64,
     /// Journal blocks in flight per core, 1 to `JOURNAL_DEPTH_MAX`.
     pub journal_depth: usize,
+    /// Reads of history in flight per core, 1 to `READ_DEPTH_MAX`.
+    pub read_depth: usize,
     /// Go on although the file system is not known to keep what it was told to flush.
     pub allow_unsafe_filesystem: bool,
     /// How log lines look.
@@ -215,6 +217,7 @@ pub const ENGINE_KEYS: &[EngineKey] = &[
         rule: "a multiple of 64MiB from 128MiB to 64GiB",
     },
     EngineKey { name: "journal-depth", default: Some("2"), repeatable: false, rule: "a whole number from 1 to 16" },
+    EngineKey { name: "read-depth", default: Some("1"), repeatable: false, rule: "a whole number from 1 to 64" },
     EngineKey { name: "log-format", default: Some("text"), repeatable: false, rule: "text or json" },
     EngineKey {
         name: "log-level",
@@ -501,6 +504,8 @@ impl Typing<'_> {
             journal_depth: self.needed("journal-depth", |text| {
                 text.parse().ok().filter(|depth| (1..=JOURNAL_DEPTH_MAX).contains(depth))
             })?,
+            read_depth: self
+                .needed("read-depth", |text| text.parse().ok().filter(|depth| (1..=READ_DEPTH_MAX).contains(depth)))?,
             allow_unsafe_filesystem: self.needed("allow-unsafe-filesystem", |text| text.parse().ok())?,
             log_format: self.needed("log-format", |text| match text {
                 "text" => Some(LogFormat::Text),
@@ -762,6 +767,8 @@ mod tests {
             ("journal-size", "64MiB"),
             ("journal-depth", "0"),
             ("journal-depth", "17"),
+            ("read-depth", "0"),
+            ("read-depth", "65"),
             ("allow-unsafe-filesystem", "maybe"),
             ("log-format", "xml"),
             ("log-level", "info,,=x="),

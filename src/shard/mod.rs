@@ -36,8 +36,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::base::limits::{
-    FILES_FLUSHED_APART_MAX, JOURNAL_BLOCK_BYTES_MAX, JOURNAL_FILE_BYTES, METADATA_JOURNAL_FILE_BYTES,
-    PRODUCERS_PER_CORE_MAX, TURN_REQUESTS,
+    JOURNAL_BLOCK_BYTES_MAX, JOURNAL_FILE_BYTES, METADATA_JOURNAL_FILE_BYTES, PRODUCERS_PER_CORE_MAX, TURN_REQUESTS,
 };
 use crate::base::{LogId, Map, ProducerId, ShardId};
 use crate::cluster::{Command, GROUPS_TOPIC, Image, Outcome, TopicSettings, placement};
@@ -45,7 +44,7 @@ use crate::coordinator;
 use crate::io::{Io, Pool};
 use crate::partition::Partition;
 use crate::storage::drive::journal::JournalFiles;
-use crate::storage::drive::{Drive, Notify};
+use crate::storage::drive::{Drive, DriveOptions, Notify};
 use crate::storage::journal::{self, CommittedBlock, Journal, Ticket};
 use crate::storage::{Log, StorageError};
 
@@ -92,8 +91,8 @@ pub struct Options {
     pub journal_block_bytes: usize,
     /// With a block in flight, the open one is written early once it holds this much.
     pub journal_threshold: usize,
-    /// Segment files that are flushed one by one at most, instead of with their file system.
-    pub files_flushed_apart_max: usize,
+    /// How a core reads and writes segments.
+    pub drive: DriveOptions,
     /// What holds for topics that say nothing else.
     pub topics: TopicSettings,
     /// A producer that was silent for so long is forgotten (`producer.id.expiration.ms`).
@@ -120,7 +119,7 @@ impl Default for Options {
             journal_depth: 2,
             journal_block_bytes: JOURNAL_BLOCK_BYTES_MAX,
             journal_threshold: 256 << 10,
-            files_flushed_apart_max: FILES_FLUSHED_APART_MAX,
+            drive: DriveOptions::default(),
             topics: TopicSettings::default(),
             producer_expiration_ms: 86_400_000,
             retention_check_interval: Duration::from_secs(300),
@@ -355,7 +354,7 @@ impl Shard {
             options: options.clone(),
         };
         state.bound_producers();
-        let drive = Drive::open(io, &topics, directory, options.files_flushed_apart_max).await?;
+        let drive = Drive::open(io, &topics, directory, options.drive).await?;
         let shard = Self(Rc::new(Inner {
             io: io.clone(),
             mesh,

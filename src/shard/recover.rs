@@ -437,7 +437,7 @@ impl<'a> Recovery<'a> {
             topics,
             defaults: &options.topics,
             defect: options.defect,
-            drive: Drive::open(io, topics, directory, options.files_flushed_apart_max).await?,
+            drive: Drive::open(io, topics, directory, options.drive).await?,
             host: RecoveryHost::default(),
             now: io.wall_clock(),
         })

@@ -20,6 +20,7 @@ use crate::protocol::messages::{create_topics, fetch, init_producer_id, list_off
 use crate::protocol::{ApiKey, ErrorCode};
 use crate::record::{Builder, NewRecord, records};
 use crate::shard::{self, Defect, HIGH_WATERMARK, Layout, OffsetSpec, Shard};
+use crate::storage::drive::DriveOptions;
 
 /// What happened, so that a run in which nothing happened can be told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -150,7 +151,10 @@ pub(super) fn node_options(chance: &mut Random) -> node::Options {
             journal_depth: chance.between(1, 4) as usize,
             journal_block_bytes: block_bytes,
             journal_threshold: 8 << 10,
-            files_flushed_apart_max: if chance.between(0, 1) == 0 { 0 } else { usize::MAX },
+            drive: DriveOptions {
+                files_flushed_apart_max: if chance.between(0, 1) == 0 { 0 } else { usize::MAX },
+                read_depth: chance.between(1, 2) as usize,
+            },
             ..shard::Options::default()
         },
         net: crate::net::Options::default(),

@@ -26,7 +26,9 @@ use super::StorageError;
 use super::checksums::Place;
 use super::log::Log;
 use super::segment::{Kind, file_path};
-use crate::base::limits::{DRAIN_BUFFER_BYTES, DRAIN_BUFFERS, DRAINS_AT_ONCE, FLUSHES_AT_ONCE, SEGMENT_READS_AT_ONCE};
+use crate::base::limits::{
+    DRAIN_BUFFER_BYTES, DRAIN_BUFFERS, DRAINS_AT_ONCE, FILES_FLUSHED_APART_MAX, FLUSHES_AT_ONCE,
+};
 use crate::base::{LogId, Offset};
 use crate::io::Io;
 use crate::io::buffer::Pool;
@@ -67,6 +69,21 @@ pub struct TailPage {
     pub bytes: Bytes,
 }
 
+/// How a core goes about it.
+#[derive(Clone, Copy, Debug)]
+pub struct DriveOptions {
+    /// Segment files that are flushed one by one at most, instead of with their file system.
+    pub files_flushed_apart_max: usize,
+    /// Reads of history in flight at most.
+    pub read_depth: usize,
+}
+
+impl Default for DriveOptions {
+    fn default() -> Self {
+        Self { files_flushed_apart_max: FILES_FLUSHED_APART_MAX, read_depth: 1 }
+    }
+}
+
 /// One core's way to its segments. A handle; clones are the same.
 #[derive(Clone)]
 pub struct Drive {
@@ -92,8 +109,7 @@ struct Inner {
 }
 
 impl Drive {
-    /// For the core of `io`, and segments under `topics`. `directory` is the UUID of the data directory, which every checksum file names. More segment files
-    /// than `files_flushed_apart_max` are flushed with their whole file system.
+    /// For the core of `io`, and segments under `topics`. `directory` is the UUID of the data directory, which every checksum file names.
     ///
     /// # Errors
     /// [`StorageError::WriteFailed`]: `topics` cannot be opened.
@@ -101,7 +117,7 @@ impl Drive {
         io: &Io,
         topics: &Path,
         directory: [u8; 16],
-        files_flushed_apart_max: usize,
+        options: DriveOptions,
     ) -> Result<Self, StorageError> {
         let mount = io.mount_of(topics).await.map_err(StorageError::write(topics))?;
         let inner = Inner {
@@ -110,12 +126,12 @@ impl Drive {
             io: io.clone(),
             directory,
             topics: topics.to_owned(),
-            files_flushed_apart_max,
+            files_flushed_apart_max: options.files_flushed_apart_max,
             pool: Pool::new(DRAIN_BUFFERS * DRAIN_BUFFER_BYTES),
             buffers: Permits::new(DRAIN_BUFFERS),
             drains: Permits::new(DRAINS_AT_ONCE),
             flushes: Permits::new(FLUSHES_AT_ONCE),
-            reads: Permits::new(SEGMENT_READS_AT_ONCE),
+            reads: Permits::new(options.read_depth),
             removals: Permits::new(1),
         };
         Ok(Self { inner: Rc::new(inner) })
