@@ -137,7 +137,7 @@ pub const PRODUCER_STATE_BYTES_MAX: usize = 16 << 20;
 /// Bytes of one write that drains batches into a segment.
 pub const DRAIN_BUFFER_BYTES: usize = 512 << 10;
 /// Drain buffers of a core, which also bounds its segment writes in flight.
-pub const DRAIN_BUFFERS: usize = 2;
+pub const DRAIN_BUFFERS: usize = 1;
 /// Bytes of indexes and checksums that a core gathers for all its segments before it writes them.
 pub const GATHERED_BYTES_MAX: usize = 1 << 20;
 /// Bytes after which a log is drained although the journal has room. Short writes of segments hold up those of the journal less.
