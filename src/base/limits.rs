@@ -142,6 +142,7 @@ pub const DRAIN_BUFFERS: usize = 1;
 pub const GATHERED_BYTES_MAX: usize = 1 << 20;
 /// Bytes after which a log is drained although the journal has room. Short writes of segments hold up those of the journal less.
 pub const DRAIN_AHEAD_BYTES: u64 = 512 << 10;
+const _: () = assert!(DRAIN_AHEAD_BYTES >= DRAIN_BUFFER_BYTES as u64, "there is a whole write to drain ahead");
 /// Bytes of disk that a core keeps free of batches, beside what it has taken in and not drained: for checkpoints, last pages and the like.
 pub const DISK_RESERVE_BYTES: u64 = 32 << 20;
 /// Bytes of disk that it keeps for each log: the last pages of a segment's files, and its directory.

@@ -244,12 +244,8 @@ impl State {
             seq: entry.first_block,
             slices: entry.payload,
         });
-        if !replica.drains_ahead && replica.log.drain_ahead().is_some() {
-            replica.drains_ahead = true;
-            self.ahead.push_back(entry.head.log);
-            self.drain_wake.notify();
-        }
         replica.wake();
+        self.drain_ahead_if_due(entry.head.log);
     }
 
     fn answer(&mut self, origin: Origin, answers: Answers) {
