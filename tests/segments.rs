@@ -487,6 +487,40 @@ fn a_damaged_block_is_never_served() {
     });
 }
 
+/// A read of 256 KiB ends in the middle of a batch. The rest of that one is read after it, not all of it the next time; unless it is damaged, or asked not to be.
+#[test]
+fn a_batch_that_a_read_cuts_in_two_is_whole() {
+    on_a_core("cut", |io, root| async move {
+        for (bytes, batches) in [(140_000, 2), (300_000, 2), (1_200_000, 1)] {
+            let root = root.join(bytes.to_string());
+            let core = Core::with(Log::new(spec(&root, LogOptions { segment_bytes: 1 << 30, ..SMALL })));
+            let drive = open_drive(&io, &root).await;
+            let mut model = Model::default();
+            for _ in 0..5 {
+                let bytes = batch(model.end, 0, 5000, 1, bytes);
+                model.end += 1;
+                model.batches.push(bytes.clone());
+                core.append(bytes, 1);
+            }
+            drive.drain_all(&core, &[LOG]).await.expect("a drain");
+            core.log(|log| log.evict_through(u64::MAX, true));
+            let read = async |up_to| {
+                let slices = drive.read(&core, LOG, Offset(0), 1 << 20, true, Offset(up_to)).await.expect("a read");
+                joined(&slices)
+            };
+            assert!(read(5).await == model.from(0, batches), "the first {batches} of {bytes}");
+            assert!(read(1).await == model.from(0, 1), "not beyond the end");
+            compare(&drive, &core, &model, 0, 1 << 20, 5).await;
+            if bytes == 140_000 {
+                let path = core.log(|log| log.directory()).join("00000000000000000000.log");
+                let file = io.open(&path, Open { write: true, ..Open::default() }).await.expect("the segment");
+                file.write_at(279_000, Bytes::from_static(b"no")).await.expect("damage");
+                assert!(read(5).await == model.from(0, 1), "what is sound is served");
+            }
+        }
+    });
+}
+
 /// The indexes have no checksum. Garbage in them costs time, not data.
 #[test]
 fn a_damaged_or_missing_index_is_not_believed() {

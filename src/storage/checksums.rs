@@ -11,7 +11,7 @@
 //! 60   4 bytes  CRC-32C of the 60 bytes before
 //! 64   4 bytes  per block: CRC-32C of (log id, base offset, number of the block) followed by the block's bytes
 //! ```
-//! Always true: the checksum of a whole block is written before the log says that the block is there, and never changes after. The last block of
+//! Always true: the checksum of a whole block is written, or gathered to be, before the log says that the block is there, and never changes after. The last block of
 //! a segment may be partial; its checksum covers the bytes up to the logical size. While a segment is active that one is believed from memory
 //! and from the checkpoint, not from the file: a crash between the write of the page and the write of the checksum leaves them apart. Recovery puts
 //! the checkpoint's value back, cuts the segment to the checkpointed size, and drains everything above it again from the journal.

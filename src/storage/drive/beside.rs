@@ -2,18 +2,20 @@
 //!
 //! A step of a drain has a hundred bytes for each of them, and ext4 takes no buffered write without blocking, so that io_uring hands each to a thread of its
 //! own: a tenth of a core at 64 KiB batches (`perf/results/2026-11-27-drain.md`).
-//! Always true: what is gathered is written before its file is flushed or read, so it is never below a checkpoint, and a crash that loses it takes no
-//! more than what a power cut may take of a file that was not flushed.
+//! Always true: what is gathered is written before its file is flushed, so no checkpoint speaks of it, and a crash that loses it takes no more than what
+//! a power cut may take of a file that was not flushed. It stays gathered until it is in the file, and whoever reads lays it over what he has read.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::permits::{Group, Permit, Permits};
+use super::permits::{Permit, Permits};
 use super::{Drive, Target};
-use crate::base::limits::{DRAINS_AT_ONCE, GATHERED_BYTES_MAX, PAGE_BYTES};
+use crate::base::limits::{GATHERED_BYTES_MAX, PAGE_BYTES};
 use crate::base::{LogId, Map, Offset};
+use crate::io::File;
 use crate::storage::StorageError;
 use crate::storage::segment::Kind;
 
@@ -23,7 +25,7 @@ pub(super) struct Gathered {
     /// What they are charged with together.
     bytes: Cell<usize>,
     /// Whoever adds to a file or writes it has the turn of its log, or else an old end could be written over a new one.
-    turns: [Rc<Permits>; DRAINS_AT_ONCE],
+    turns: [Rc<Permits>; 1 << TURNS_LOG2],
 }
 
 type Key = (LogId, Offset, Kind);
@@ -55,7 +57,9 @@ impl Gathered {
     }
 
     async fn turn(&self, log: LogId) -> Permit {
-        self.turns[log.0 as usize % self.turns.len()].take().await
+        // The logs of one core have numbers that are the same modulo the number of cores.
+        let turn = log.0.wrapping_mul(GOLDEN_RATIO) >> (u64::BITS - TURNS_LOG2);
+        self.turns[turn as usize].take().await
     }
 
     /// Adds bytes behind what the file has, or over the last of it. Says whether it is to be written now.
@@ -108,18 +112,16 @@ impl Drive {
         self.inner.gathered.files.borrow().contains_key(&(target.log, target.base, kind))
     }
 
-    /// Writes what a file has gathered. Runs to its end, also when its caller goes away.
+    /// Writes what a file has gathered. To be run to its end.
     pub(super) async fn settle(&self, target: &Target, kind: Kind) -> Result<(), StorageError> {
-        if !self.gathers(target, kind) {
-            return Ok(());
-        }
-        let group = Group::new(&self.inner.io);
-        let (drive, target) = (self.clone(), target.clone());
-        group.start(async move {
-            let turn = drive.inner.gathered.turn(target.log).await;
-            drive.write_gathered(&turn, &target, kind).await
-        });
-        group.finish().await
+        let turn = self.inner.gathered.turn(target.log).await;
+        self.write_gathered(&turn, target, kind).await
+    }
+
+    /// A small file as it will be. Whatever is gathered now is seen, also while it is being written.
+    pub(super) fn settled(&self, target: &Target, kind: Kind, file: File) -> Settled {
+        let piece = self.inner.gathered.piece(&(target.log, target.base, kind));
+        Settled { file, piece: piece.unwrap_or_default() }
     }
 
     /// It stays gathered when the write fails: the next flush must not pass over it.
@@ -133,6 +135,42 @@ impl Drive {
     }
 }
 
+/// A file, and what is to be written at its end.
+pub(super) struct Settled {
+    file: File,
+    piece: (u64, Bytes),
+}
+
+impl Settled {
+    pub(super) async fn len(&self) -> io::Result<u64> {
+        let (position, piece) = &self.piece;
+        Ok(self.file.len().await?.max(position + piece.len() as u64))
+    }
+
+    /// As [`File::read_at`].
+    pub(super) async fn read_at(&self, position: u64, len: usize) -> io::Result<Bytes> {
+        let found = self.file.read_at(position, len).await?;
+        Ok(lay_over(found, position, len, &self.piece))
+    }
+}
+
+/// `found` was read where `len` bytes were wanted.
+fn lay_over(found: Bytes, position: u64, len: usize, (over, piece): &(u64, Bytes)) -> Bytes {
+    let (first, end) = ((*over).max(position), (over + piece.len() as u64).min(position + len as u64));
+    if first >= end || first > position + found.len() as u64 {
+        return found;
+    }
+    let (at, to) = ((first - position) as usize, (end - position) as usize);
+    let mut all = found.to_vec();
+    all.resize(all.len().max(to), 0);
+    all[at..to].copy_from_slice(&piece[(first - over) as usize..(end - over) as usize]);
+    all.into()
+}
+
+/// There are 32 turns, as many as flushes under way.
+const TURNS_LOG2: u32 = 5;
+/// 2^64 divided by the golden ratio, odd: neighbouring numbers are spread over all turns.
+const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
 /// What a file is charged with beside its bytes.
 const PIECE_BYTES: usize = 128;
 
@@ -155,6 +193,20 @@ mod tests {
         assert_eq!(gathered.piece(&SUMS), None);
         assert!(!gathered.add(SUMS, 76, b"DDDD"), "over what is in the file");
         assert_eq!(gathered.piece(&SUMS), Some((76, Bytes::from_static(b"DDDD"))));
+    }
+
+    #[test]
+    fn what_is_gathered_is_read_over_what_the_file_has() {
+        let read = |found: &'static [u8], position, len, piece: &'static [u8]| {
+            lay_over(Bytes::from_static(found), position, len, &(8, Bytes::from_static(piece)))
+        };
+        assert_eq!(read(b"0123", 4, 4, b"abcd"), "0123", "before it");
+        assert_eq!(read(b"01234567", 0, 12, b"abcd"), "01234567abcd", "the file ends where it begins");
+        assert_eq!(read(b"0123456789", 0, 12, b"abcd"), "01234567abcd", "over the file's end");
+        assert_eq!(read(b"89", 8, 2, b"abcd"), "ab", "a part");
+        assert_eq!(read(b"", 10, 8, b"abcd"), "cd", "its end, and nothing behind");
+        assert_eq!(read(b"0123", 0, 12, b"abcd"), "0123", "not over a gap");
+        assert_eq!(read(b"01", 0, 2, b""), "01");
     }
 
     #[test]

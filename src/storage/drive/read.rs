@@ -28,7 +28,7 @@ pub(super) struct Head {
 
 /// Whole batches of one segment.
 struct Found {
-    bytes: Bytes,
+    slices: SmallVec<[Bytes; 4]>,
     /// The offset after the last of them, and where the next batch begins.
     next: Offset,
     position: u64,
@@ -62,7 +62,7 @@ impl Drive {
             };
             if let Some(found) = found {
                 host.with_log(log, |log| log.remember(found.next, range.base, found.position));
-                return Ok(Some(found.bytes).filter(|bytes| !bytes.is_empty()).into_iter().collect());
+                return Ok(found.slices);
             }
             // A hole at the end of the segment.
             if range.next <= offset {
@@ -77,7 +77,6 @@ impl Drive {
     /// # Errors
     /// As [`Drive::read`].
     async fn read_range(&self, range: &DiskRange) -> Result<Option<Found>, StorageError> {
-        let _permit = self.inner.reads.take().await;
         let from = match range.position {
             Some(position) => position,
             None => self.offset_position(range, range.offset).await?,
@@ -90,19 +89,32 @@ impl Drive {
         if head.base >= range.up_to {
             return Ok(None);
         }
-        let nothing = |position| Found { bytes: Bytes::new(), next: head.base, position };
+        let nothing = |position| Found { slices: SmallVec::new(), next: head.base, position };
         if head.bytes > range.max_bytes as u64 && !range.at_least_one {
             return Ok(Some(nothing(start.position)));
         }
-        let (mut end, mut next) = (0, head.base);
+        let (mut end, mut next, mut cut) = (0, head.base, None);
         while let Some(head) = self.head(range, start.position + end as u64, &bytes[end..])? {
             let total = end + head.bytes as usize;
-            if head.base >= range.up_to || total > bytes.len() || (end > 0 && total > range.max_bytes) {
+            if head.base >= range.up_to || (end > 0 && total > range.max_bytes) {
+                break;
+            }
+            if total > bytes.len() {
+                cut = Some((total, head.last.plus(1)));
                 break;
             }
             (end, next) = (total, head.last.plus(1));
         }
-        Ok(Some(Found { bytes: bytes.slice(..end), next, position: start.position + end as u64 }))
+        let mut slices = SmallVec::from_iter([bytes.slice(..end)]);
+        if let Some((total, after)) = cut {
+            // Or else all of that batch would be read again the next time. If its rest is damaged, that is told then.
+            let missing = total - bytes.len();
+            if let Ok(rest) = self.read_blocks(range, start.position + bytes.len() as u64, missing).await {
+                slices = SmallVec::from_iter([bytes, rest.slice(..missing)]);
+                (end, next) = (total, after);
+            }
+        }
+        Ok(Some(Found { slices, next, position: start.position + end as u64 }))
     }
 
     /// The first batch at or above `from` and below `up_to` that holds a record with `timestamp` or a later one, whole. Which of its records that is,
@@ -148,7 +160,6 @@ impl Drive {
         timestamp: Timestamp,
         up_to: Offset,
     ) -> Result<Option<(Chunk, Head)>, StorageError> {
-        let _permit = self.inner.reads.take().await;
         let reached = self.time_offset(range, timestamp).await?.max(range.offset);
         let begin = self.offset_position(range, reached).await?;
         let matches =
@@ -184,6 +195,12 @@ impl Drive {
                     return Ok(Some((Chunk { position: position + at as u64, bytes: chunk.slice(at..) }, head)));
                 }
                 least = want.max(head.bytes as usize);
+                // What is here of it is not read again, unless that is little beside the copy.
+                if at == 0 && chunk.len() * 4 >= head.bytes as usize {
+                    let missing = head.bytes as usize - chunk.len();
+                    let rest = self.read_blocks(range, position + chunk.len() as u64, missing).await?;
+                    return Ok(Some((Chunk { position, bytes: [chunk, rest].concat().into() }, head)));
+                }
                 break;
             }
             position += at as u64;
@@ -203,6 +220,8 @@ impl Drive {
 
     /// At least `least` verified bytes from `position`, if the range has that many. They are read by whole blocks, and all that were read are given.
     async fn read_blocks(&self, range: &DiskRange, position: u64, least: usize) -> Result<Bytes, StorageError> {
+        // For one read, not for a search: that may look through a whole segment.
+        let _permit = self.inner.reads.take().await;
         let (target, block_bytes) = (target(range), BLOCK_BYTES as u64);
         let first = position / block_bytes;
         let end = (position + least as u64).next_multiple_of(block_bytes).min(range.bytes);
@@ -232,8 +251,7 @@ impl Drive {
     }
 
     async fn sums(&self, target: &Target, first: u64, blocks: usize) -> Result<Bytes, StorageError> {
-        self.settle_to_read(target, Kind::Sums).await?;
-        let file = self.read_file(target, Kind::Sums).await?;
+        let file = self.settled(target, Kind::Sums, self.read_file(target, Kind::Sums).await?);
         let read = |fault| unread(target, Kind::Sums, fault);
         let header = file.read_at(0, SUMS_HEADER_BYTES).await.map_err(read)?;
         let checked = target.place().check_header(&self.inner.directory, &header);
@@ -280,13 +298,13 @@ impl Drive {
         at_or_below: impl Fn(&[u8]) -> bool,
     ) -> Result<Option<Bytes>, StorageError> {
         let target = target(range);
-        self.settle_to_read(&target, kind).await?;
+        let _permit = self.inner.reads.take().await;
         let file = match self.inner.files.file(&target, kind).await {
             Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => {
                 tracing::warn!(file = %target.path(kind).display(), "an index is missing; reading from the front");
                 return Ok(None);
             }
-            file => file.map_err(|fault| unread(&target, kind, fault))?,
+            file => self.settled(&target, kind, file.map_err(|fault| unread(&target, kind, fault))?),
         };
         let read = |fault| unread(&target, kind, fault);
         let mut search = Search::new(file.len().await.map_err(read)? / entry_bytes as u64);
@@ -346,12 +364,6 @@ impl Drive {
             next,
         };
         if tail.is_none() { Ok(Bytes::new()) } else { self.read_blocks(&range, position, BLOCK_BYTES).await }
-    }
-
-    /// What is read of a small file must have been written. If that fails, it is the next flush that ends the process.
-    async fn settle_to_read(&self, target: &Target, kind: Kind) -> Result<(), StorageError> {
-        let wrong = |fault: StorageError| unread(target, kind, std::io::Error::other(fault));
-        self.settle(target, kind).await.map_err(wrong)
     }
 
     async fn read_file(&self, target: &Target, kind: Kind) -> Result<File, StorageError> {

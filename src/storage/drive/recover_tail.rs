@@ -76,6 +76,7 @@ impl Drive {
         let Some((active, directory, drained)) = found else { return Ok(()) };
         let io = &self.inner.io;
         self.inner.files.forget(log);
+        self.inner.gathered.forget(log);
         if !io.is_dir(&directory).await.map_err(StorageError::read(&directory))? {
             // Without segments, the first drain makes it.
             return match active {

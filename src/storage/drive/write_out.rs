@@ -1,7 +1,7 @@
 //! From memory into segments: draining, rolling, flushing, closing.
 //!
 //! Always true: bytes are copied once, into an aligned buffer, and summed as they are copied; a page that holds acknowledged bytes is written again
-//! only while the journal still has them; the log's marks move only when all writes of a step are complete. Every task here runs to its end, also
+//! only while the journal still has them; the log's marks move only when all of a step is written, or gathered (`beside.rs`). Every task here runs to its end, also
 //! when its caller goes away.
 
 use std::path::Path;
@@ -36,7 +36,7 @@ impl Drive {
         group.finish().await
     }
 
-    /// Brings all batches of all these logs into their segments, several logs at a time. As [`Drive::drain`].
+    /// Brings the batches that all these logs have now into their segments, several logs at a time. As [`Drive::drain`].
     pub async fn drain_all<H: Host>(&self, host: &H, logs: &[LogId]) -> Result<(), StorageError> {
         let group = Group::new(&self.inner.io);
         for log in logs {
@@ -309,7 +309,7 @@ impl Drive {
         Ok(seq)
     }
 
-    /// One copy and one pass of the checksum over all batches; full buffers are written while the next ones fill. Gives the checksums of the blocks
+    /// One copy and one pass of the checksum over all batches. Gives the checksums of the blocks
     /// that became whole, that of the last, partial one, and the bytes of the last page.
     async fn copy(
         &self,
