@@ -100,14 +100,16 @@ impl Drive {
                 break;
             }
             if total > bytes.len() {
-                cut = Some((total, head.last.plus(1)));
+                // What is here of it would be read again the next time. A little of it is not worth another read now.
+                let much = (bytes.len() - end) * 4 >= bytes.len();
+                cut = much.then(|| (total, head.last.plus(1)));
                 break;
             }
             (end, next) = (total, head.last.plus(1));
         }
         let mut slices = SmallVec::from_iter([bytes.slice(..end)]);
         if let Some((total, after)) = cut {
-            // Or else all of that batch would be read again the next time. If its rest is damaged, that is told then.
+            // If the rest of it is damaged, that is told the next time.
             let missing = total - bytes.len();
             if let Ok(rest) = self.read_blocks(range, start.position + bytes.len() as u64, missing).await {
                 slices = SmallVec::from_iter([bytes, rest.slice(..missing)]);
