@@ -1,7 +1,8 @@
-//! The ground floor: ids, limits, time types, the cursor, varints, checksums and maps.
+//! The ground floor: ids, limits, time types, the cursor, varints, checksums, maps, and a lender that serves in order.
 //!
 //! Knows nothing of any other room, has no effects and never awaits.
 
+pub mod budget;
 pub mod crc;
 pub mod cursor;
 pub mod ids;

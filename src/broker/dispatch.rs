@@ -10,9 +10,9 @@ use super::Broker;
 use super::catalogue;
 use super::context::{Peer, RequestContext, Stage, Stamps};
 use crate::base::Mono;
+use crate::base::budget::Share;
 use crate::base::limits::{ANSWER_BYTES_CHARGED, ANSWER_BYTES_MIN};
 use crate::protocol::{ApiKey, Frame, LENGTH_BYTES, Message, Reader, decode_request_header};
-use crate::shard::Share;
 
 /// What becomes of a request.
 pub enum Handled {

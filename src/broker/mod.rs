@@ -62,13 +62,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::base::budget::Budget;
 use crate::base::limits::{
     ANSWER_BYTES_CHARGED, ANSWER_BYTES_MIN, FETCH_SESSIONS_PER_CORE_MAX, LARGE_REQUESTS_AT_ONCE, RECODED_BYTES_MAX,
 };
 use crate::base::{Mono, NodeId, PartitionIndex, TopicId};
 use crate::cluster::{Command, EntryId, Image, Outcome, Partition, Topic, TopicSettings};
 use crate::protocol::{ErrorCode, Str};
-use crate::shard::{Budget, CommandError, Shard};
+use crate::shard::{CommandError, Shard};
 use fetch_session::{FetchSessions, TopicKey};
 
 /// What an operator may set about answering requests.

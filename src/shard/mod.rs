@@ -6,7 +6,6 @@
 
 mod admission; // no more is taken in than the disk has space for
 mod append; // offsets, journal, answers
-mod budget; // an amount, lent in order
 mod cache; // how much of the journal stays in memory
 mod describe; // sizes, producers, the volume
 mod expressions; // expressions of groups, held against all topics in steps
@@ -49,7 +48,6 @@ use crate::storage::journal::{self, CommittedBlock, Journal, Ticket};
 use crate::storage::{Log, StorageError};
 
 pub use crate::coordinator::{Census as GroupCounts, STATES as GROUP_STATES};
-pub use budget::{Budget, Share};
 pub use groups::GroupsCensus;
 pub use message::{
     Appended, CommandError, DeleteRecordsError, Diverging, EpochEnd, FetchSpec, GroupCommand, GroupReply, ListedOffset,

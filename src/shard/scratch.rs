@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
 use super::Shard;
-use super::budget::{Budget, Share};
+use crate::base::budget::{Budget, Share};
 use crate::record::Scratch;
 
 /// The memory of one core.

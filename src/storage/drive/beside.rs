@@ -7,12 +7,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::permits::{Permit, Permits};
 use super::{Drive, Target};
+use crate::base::budget::{Budget, Share};
 use crate::base::limits::{GATHERED_BYTES_MAX, PAGE_BYTES};
 use crate::base::{LogId, Map, Offset};
 use crate::io::File;
@@ -25,7 +24,7 @@ pub(super) struct Gathered {
     /// What they are charged with together.
     bytes: Cell<usize>,
     /// Whoever adds to a file or writes it has the turn of its log, or else an old end could be written over a new one.
-    turns: [Rc<Permits>; 1 << TURNS_LOG2],
+    turns: [Budget; 1 << TURNS_LOG2],
 }
 
 type Key = (LogId, Offset, Kind);
@@ -44,7 +43,7 @@ impl Piece {
 
 impl Gathered {
     pub(super) fn new() -> Self {
-        Self { files: RefCell::default(), bytes: Cell::new(0), turns: std::array::from_fn(|_| Permits::new(1)) }
+        Self { files: RefCell::default(), bytes: Cell::new(0), turns: std::array::from_fn(|_| Budget::new(1)) }
     }
 
     /// Drops what belongs to a log that is deleted.
@@ -56,10 +55,10 @@ impl Gathered {
         });
     }
 
-    async fn turn(&self, log: LogId) -> Permit {
+    async fn turn(&self, log: LogId) -> Share {
         // The logs of one core have numbers that are the same modulo the number of cores.
         let turn = log.0.wrapping_mul(GOLDEN_RATIO) >> (u64::BITS - TURNS_LOG2);
-        self.turns[turn as usize].take().await
+        self.turns[turn as usize].take(1, 1).await
     }
 
     /// Adds bytes behind what the file has, or over the last of it. Says whether it is to be written now.
@@ -125,7 +124,7 @@ impl Drive {
     }
 
     /// It stays gathered when the write fails: the next flush must not pass over it.
-    async fn write_gathered(&self, _turn: &Permit, target: &Target, kind: Kind) -> Result<(), StorageError> {
+    async fn write_gathered(&self, _turn: &Share, target: &Target, kind: Kind) -> Result<(), StorageError> {
         let key = (target.log, target.base, kind);
         let Some((position, bytes)) = self.inner.gathered.piece(&key) else { return Ok(()) };
         let write = async { self.inner.files.file(target, kind).await?.write_at(position, bytes).await };

@@ -5,8 +5,8 @@ pub mod journal; // writes the journal's blocks
 
 mod beside; // the small files of a segment, written a page at a time
 mod files; // segment files, kept open within a bound
+mod group; // waiting for tasks
 mod notify; // wakes a task
-mod permits; // bounds on what is in flight
 mod read; // verified reads of history
 mod recover_tail; // the end of a log after a crash
 mod remove; // files of segments and logs that are gone
@@ -26,6 +26,7 @@ use super::StorageError;
 use super::checksums::Place;
 use super::log::Log;
 use super::segment::{Kind, file_path};
+use crate::base::budget::Budget;
 use crate::base::limits::{
     DRAIN_BUFFER_BYTES, DRAIN_BUFFERS, DRAINS_AT_ONCE, FILES_FLUSHED_APART_MAX, FLUSHES_AT_ONCE,
 };
@@ -34,7 +35,6 @@ use crate::io::Io;
 use crate::io::buffer::Pool;
 use beside::Gathered;
 use files::Files;
-use permits::Permits;
 
 /// What the segments part needs of the core that owns the logs. A handle; clones are the same core.
 pub trait Host: Clone + 'static {
@@ -100,12 +100,12 @@ struct Inner {
     files: Files,
     gathered: Gathered,
     pool: Pool,
-    buffers: Rc<Permits>,
-    drains: Rc<Permits>,
-    flushes: Rc<Permits>,
-    reads: Rc<Permits>,
+    buffers: Budget,
+    drains: Budget,
+    flushes: Budget,
+    reads: Budget,
     /// One at a time: who renames in a directory and who removes it would trip each other up.
-    removals: Rc<Permits>,
+    removals: Budget,
 }
 
 impl Drive {
@@ -128,11 +128,11 @@ impl Drive {
             topics: topics.to_owned(),
             files_flushed_apart_max: options.files_flushed_apart_max,
             pool: Pool::new(DRAIN_BUFFERS * DRAIN_BUFFER_BYTES),
-            buffers: Permits::new(DRAIN_BUFFERS),
-            drains: Permits::new(DRAINS_AT_ONCE),
-            flushes: Permits::new(FLUSHES_AT_ONCE),
-            reads: Permits::new(options.read_depth),
-            removals: Permits::new(1),
+            buffers: Budget::new(DRAIN_BUFFERS),
+            drains: Budget::new(DRAINS_AT_ONCE),
+            flushes: Budget::new(FLUSHES_AT_ONCE),
+            reads: Budget::new(options.read_depth),
+            removals: Budget::new(1),
         };
         Ok(Self { inner: Rc::new(inner) })
     }

@@ -223,7 +223,7 @@ impl Drive {
     /// At least `least` verified bytes from `position`, if the range has that many. They are read by whole blocks, and all that were read are given.
     async fn read_blocks(&self, range: &DiskRange, position: u64, least: usize) -> Result<Bytes, StorageError> {
         // For one read, not for a search: that may look through a whole segment.
-        let _permit = self.inner.reads.take().await;
+        let _permit = self.inner.reads.take(1, 1).await;
         let (target, block_bytes) = (target(range), BLOCK_BYTES as u64);
         let first = position / block_bytes;
         let end = (position + least as u64).next_multiple_of(block_bytes).min(range.bytes);
@@ -300,7 +300,7 @@ impl Drive {
         at_or_below: impl Fn(&[u8]) -> bool,
     ) -> Result<Option<Bytes>, StorageError> {
         let target = target(range);
-        let _permit = self.inner.reads.take().await;
+        let _permit = self.inner.reads.take(1, 1).await;
         let file = match self.inner.files.file(&target, kind).await {
             Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => {
                 tracing::warn!(file = %target.path(kind).display(), "an index is missing; reading from the front");

@@ -7,7 +7,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::permits::Group;
+use super::group::Group;
 use super::{Drive, Host, Target};
 use crate::base::limits::PAGE_BYTES;
 use crate::base::{LogId, Offset};
@@ -51,7 +51,7 @@ impl Drive {
     ) -> Result<(), StorageError> {
         let group = Group::new(&self.inner.io);
         for (log, recovering) in logs {
-            let permit = self.inner.drains.take().await;
+            let permit = self.inner.drains.take(1, 1).await;
             let (drive, host) = (self.clone(), host.clone());
             group.start(async move {
                 let _permit = permit;

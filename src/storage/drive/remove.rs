@@ -17,7 +17,7 @@ impl Drive {
     /// # Errors
     /// [`StorageError::WriteFailed`].
     pub async fn retire_segments(&self, log: LogId, directory: &Path, bases: &[Offset]) -> Result<(), StorageError> {
-        let _permit = self.inner.removals.take().await;
+        let _permit = self.inner.removals.take(1, 1).await;
         for base in bases {
             for kind in Kind::ALL {
                 let (path, deleted) = (file_path(directory, *base, kind), deleted_path(directory, *base, kind));
@@ -33,7 +33,7 @@ impl Drive {
     /// # Errors
     /// [`StorageError::WriteFailed`].
     pub async fn remove_segments(&self, log: LogId, directory: &Path, bases: &[Offset]) -> Result<(), StorageError> {
-        let _permit = self.inner.removals.take().await;
+        let _permit = self.inner.removals.take(1, 1).await;
         for base in bases {
             // A read that began before the rename may have opened a file since.
             self.inner.files.forget_segment(log, *base);
@@ -51,7 +51,7 @@ impl Drive {
     /// # Errors
     /// [`StorageError::WriteFailed`].
     pub async fn delete(&self, log: LogId, directory: &Path) -> Result<Option<PathBuf>, StorageError> {
-        let _permit = self.inner.removals.take().await;
+        let _permit = self.inner.removals.take(1, 1).await;
         self.inner.files.forget(log);
         let removed = self.inner.io.remove_dir_all(directory).await;
         // Reads that were under way may have opened some again.

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::permits::{Group, Permit};
+use super::group::Group;
 use super::{Drive, Host, TailPage, Target};
+use crate::base::budget::Share;
 use crate::base::limits::{DRAIN_BUFFER_BYTES, PAGE_BYTES, YIELD_BYTES};
 use crate::base::{LogId, Offset, Set};
 use crate::io::File;
@@ -140,7 +141,7 @@ impl Drive {
     pub async fn close<H: Host>(&self, host: &H, logs: &[LogId]) -> Result<Vec<Flushed>, StorageError> {
         let group = Group::new(&self.inner.io);
         for log in logs {
-            let permit = self.inner.drains.take().await;
+            let permit = self.inner.drains.take(1, 1).await;
             let (drive, host, log) = (self.clone(), host.clone(), *log);
             group.start(async move {
                 let _permit = permit;
@@ -168,7 +169,7 @@ impl Drive {
     }
 
     async fn start_drain<H: Host>(&self, group: &Group, host: &H, log: LogId, up_to: Offset) {
-        let permit = self.inner.drains.take().await;
+        let permit = self.inner.drains.take(1, 1).await;
         let (drive, host) = (self.clone(), host.clone());
         group.start(async move {
             let _permit = permit;
@@ -368,7 +369,7 @@ impl Drive {
         log: LogId,
         with_file: impl AsyncFnOnce(Drive) -> Result<(), StorageError> + 'static,
     ) {
-        let permit = self.inner.flushes.take().await;
+        let permit = self.inner.flushes.take(1, 1).await;
         let (drive, host) = (self.clone(), host.clone());
         group.start(async move {
             let _permit = permit;
@@ -383,7 +384,7 @@ impl Drive {
     }
 
     async fn start_flush_directory(&self, group: &Group, directory: Arc<Path>) {
-        let permit = self.inner.flushes.take().await;
+        let permit = self.inner.flushes.take(1, 1).await;
         let drive = self.clone();
         group.start(async move {
             let _permit = permit;
@@ -406,7 +407,7 @@ struct Output<'a> {
     at: u64,
     /// Bytes still to come.
     left: usize,
-    buffer: Option<(AlignedBuf, Permit)>,
+    buffer: Option<(AlignedBuf, Share)>,
     filled: usize,
 }
 
@@ -414,7 +415,7 @@ impl Output<'_> {
     async fn put(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             if self.buffer.is_none() {
-                let permit = self.drive.inner.buffers.take().await;
+                let permit = self.drive.inner.buffers.take(1, 1).await;
                 let len = if self.left <= SMALL_BUFFER_BYTES { SMALL_BUFFER_BYTES } else { DRAIN_BUFFER_BYTES };
                 self.buffer = Some((self.drive.inner.pool.take(len), permit));
             }

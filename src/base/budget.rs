@@ -206,4 +206,41 @@ mod tests {
         assert!(now(budget.take(1, 1)).is_none(), "others came before");
         drop(share);
     }
+
+    fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn those_who_wait_are_served_in_their_order() {
+        let permits = Budget::new(1);
+        let Poll::Ready(permit) = poll(pin!(permits.take(1, 1))) else { panic!("one is left") };
+        let (mut first, mut second) = (pin!(permits.take(1, 1)), pin!(permits.take(1, 1)));
+        assert!(poll(first.as_mut()).is_pending() && poll(second.as_mut()).is_pending());
+        drop(permit);
+        assert!(poll(second.as_mut()).is_pending(), "it is the first one's");
+        assert!(poll(pin!(permits.take(1, 1))).is_pending(), "nobody who comes later takes it away");
+        let Poll::Ready(permit) = poll(first.as_mut()) else { panic!("its turn has come") };
+        drop(permit);
+        let Poll::Ready(permit) = poll(second.as_mut()) else { panic!("its turn has come") };
+        drop(permit);
+        assert_eq!((permits.lent(), permits.is_scarce()), (0, false));
+    }
+
+    /// A fetch whose client went away while it waited, and one whose turn had come.
+    #[test]
+    fn who_goes_away_passes_his_turn_on() {
+        let permits = Budget::new(1);
+        let Poll::Ready(permit) = poll(pin!(permits.take(1, 1))) else { panic!("one is left") };
+        let mut gone = Box::pin(permits.take(1, 1));
+        let mut called = Box::pin(permits.take(1, 1));
+        let mut last = pin!(permits.take(1, 1));
+        assert!(poll(gone.as_mut()).is_pending() && poll(called.as_mut()).is_pending());
+        assert!(poll(last.as_mut()).is_pending());
+        drop(gone);
+        drop(permit);
+        drop(called);
+        assert!(poll(last.as_mut()).is_ready());
+        assert_eq!(permits.lent(), 0);
+    }
 }
