@@ -113,10 +113,10 @@ pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 256 << 20;
 pub const YIELD_BYTES: usize = 256 << 10;
 /// Bytes that one client may have handled, or put into the journal, before others have their turn.
 pub const TURN_BYTES: usize = 64 << 10;
-/// Bytes that a request counts for at least: many small ones are a turn, too.
-pub const TURN_REQUEST_BYTES_MIN: usize = 4 << 10;
+/// Bytes that a request counts for at least: four small ones are a turn, too (`perf/results/2026-11-28-slices.md`).
+pub const TURN_REQUEST_BYTES_MIN: usize = 16 << 10;
 /// Requests of other cores that one core serves before others have their turn.
-pub const TURN_REQUESTS: usize = TURN_BYTES / TURN_REQUEST_BYTES_MIN;
+pub const TURN_REQUESTS: usize = 16;
 const _: () = assert!(TURN_REQUEST_BYTES_MIN <= TURN_BYTES && TURN_BYTES <= YIELD_BYTES);
 
 /// Bytes of recompressed batches that one request holds at most before they are handed over. More are recompressed when those are on disk.
