@@ -9,6 +9,7 @@ pub mod host; // what the machine has and allows
 mod net; // sockets
 mod places; // which CPU each core runs on
 mod ring; // the one place where a core waits
+mod slice; // how long a core runs at a time
 mod time; // clocks, timers, chance
 mod wake; // wakers that any thread may call
 
@@ -71,7 +72,7 @@ impl Cores {
 pub struct Running<T: Send + 'static> {
     threads: Vec<ExecutorJoinHandle<Result<T, Panic>>>,
     /// Ends the thread that looks after places.
-    places: Option<std::sync::mpsc::Sender<()>>,
+    places: std::sync::mpsc::Sender<()>,
 }
 
 type Panic = Box<dyn Any + Send>;
@@ -124,15 +125,14 @@ where
             .io_memory(GLOMMIO_IO_MEMORY)
             .preempt_timer(PREEMPT_EVERY)
             .spawn(move || {
-                // Nobody listens if no CPU is to be shared.
                 let _ = tell.send((shard, rustix::thread::gettid()));
                 run_core(id, start, helpers, spin, signals, main)
             })
             .map_err(|fault| HostFault::Core { shard, reason: fault.to_string() })?;
         threads.push(thread);
     }
-    let shared = cores.share.then(|| places::look_after(cores.cpus.clone(), told)).transpose();
-    let places = shared.map_err(|fault| HostFault::Core { shard: 0, reason: fault.to_string() })?;
+    let places = places::look_after(cores.cpus.clone(), cores.share, told)
+        .map_err(|fault| HostFault::Core { shard: 0, reason: fault.to_string() })?;
     Ok(Running { threads, places })
 }
 

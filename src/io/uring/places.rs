@@ -1,4 +1,4 @@
-//! Which CPU each core runs on: neighbours that need one CPU together share it.
+//! Which CPU each core runs on, and for how long at a time: neighbours that need one CPU together share it, and who is busy gives way to others.
 //!
 //! Waking a CPU that sleeps is dear, above all in a virtual machine, and a core that is idle between two messages of its neighbour pays for it each time.
 //! On one CPU the neighbours wake each other without that, find more to do at once, and share its cache (`perf/results/2026-11-27-places.md`).
@@ -13,6 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, Pid, sched_setaffinity};
+
+use super::slice;
 
 /// When neighbours share a CPU.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +36,8 @@ const USED_AT_MOST: f64 = 0.95;
 /// or one of them runs or waits to run for more of the time, whoever else has the CPU: two that have much to do take turns of milliseconds. At the
 /// disk's limit this is 0.6 to 0.8. Time that a hypervisor takes away counts for neither.
 const AWAKE_AT_MOST: f64 = 0.9;
+/// A core that runs for more of the time between two looks is busy.
+const BUSY_ABOVE: f64 = 0.75;
 
 /// One thread and the CPU that is its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,26 +47,28 @@ struct Place {
 }
 
 /// Starts a thread that looks after threads of this process: each tells its id, in any order, with the number of its own CPU in `cpus`. It ends when
-/// what is given here is dropped, and leaves them where they are.
-pub(super) fn look_after(cpus: Vec<usize>, threads: Receiver<(usize, Pid)>) -> io::Result<Sender<()>> {
-    look_after_at(PACE, cpus, threads)
+/// what is given here is dropped, and leaves them where they are. If they do not `share`, none is moved.
+pub(super) fn look_after(cpus: Vec<usize>, share: bool, threads: Receiver<(usize, Pid)>) -> io::Result<Sender<()>> {
+    look_after_at(PACE, cpus, share, threads)
 }
 
-fn look_after_at(pace: Pace, cpus: Vec<usize>, threads: Receiver<(usize, Pid)>) -> io::Result<Sender<()>> {
+fn look_after_at(pace: Pace, cpus: Vec<usize>, share: bool, threads: Receiver<(usize, Pid)>) -> io::Result<Sender<()>> {
     let (stop, stopped) = channel();
     let run = move || {
         let mut told: Vec<(usize, Pid)> = threads.iter().take(cpus.len()).collect();
         told.sort_unstable_by_key(|(at, _)| *at);
         let places: Vec<Place> = told.iter().map(|&(at, thread)| Place { thread, cpu: cpus[at] }).collect();
         let mut pairs: Vec<Pair> = pairs(&places, cache_of).map(|members| Pair::new(members, pace)).collect();
-        while !pairs.is_empty() && stopped.recv_timeout(pace.every) == Err(RecvTimeoutError::Timeout) {
-            pairs.retain_mut(|pair| {
-                // A core that has ended is no fault worth more.
-                let seen = pair.look().inspect_err(|fault| {
-                    tracing::debug!(members = ?pair.members, %fault, "these cores stay where they are");
-                });
-                seen.is_ok()
-            });
+        pairs.retain(|_| share);
+        let paired: Vec<Place> = pairs.iter().flat_map(|pair| pair.members.each_ref().map(|core| core.place)).collect();
+        let mut others: Vec<Core> = places.into_iter().filter(|place| !paired.contains(place)).map(Core::new).collect();
+        // A core that has ended is no fault worth more.
+        let gone = |fault: &io::Error| tracing::debug!(%fault, "a core is not looked after any more");
+        while !(pairs.is_empty() && others.is_empty())
+            && stopped.recv_timeout(pace.every) == Err(RecvTimeoutError::Timeout)
+        {
+            pairs.retain_mut(|pair| pair.look().inspect_err(gone).is_ok());
+            others.retain_mut(|core| core.look().inspect_err(gone).is_ok());
         }
     };
     thread::Builder::new().name("places".into()).spawn(run)?;
@@ -80,17 +86,46 @@ fn cache_of(cpu: usize) -> Option<String> {
     fs::read_to_string(format!("/sys/devices/system/cpu/cpu{cpu}/cache/index3/shared_cpu_list")).ok()
 }
 
+/// One core, as it was seen last.
+#[derive(Debug)]
+struct Core {
+    place: Place,
+    used: Option<Use>,
+    busy: bool,
+}
+
+impl Core {
+    fn new(place: Place) -> Self {
+        Self { place, used: None, busy: false }
+    }
+
+    /// What it did since the last look. A busy one is to give way to who has little to do on its CPU.
+    ///
+    /// # Errors
+    /// The kernel does not say what it did.
+    fn look(&mut self) -> io::Result<Option<Share>> {
+        let used = Use::of(self.place.thread)?;
+        let share = self.used.replace(used).map(|before| used.since(before));
+        let busy = share.is_some_and(|share| share.ran > BUSY_ABOVE);
+        if std::mem::replace(&mut self.busy, busy) != busy
+            && let Err(fault) = slice::ask_for(self.place.thread, busy.then_some(slice::LONG))
+        {
+            tracing::debug!(cpu = self.place.cpu, %fault, "the slice of a core stays as it is");
+        }
+        Ok(share)
+    }
+}
+
 /// Two neighbours.
 #[derive(Debug)]
 struct Pair {
-    members: [Place; 2],
-    used: Option<[Use; 2]>,
+    members: [Core; 2],
     state: State,
 }
 
 impl Pair {
     fn new(members: [Place; 2], pace: Pace) -> Self {
-        Self { members, used: None, state: State::new(pace) }
+        Self { members: members.map(Core::new), state: State::new(pace) }
     }
 
     /// Looks at what the two did since the last time, and moves them if that is called for.
@@ -98,17 +133,17 @@ impl Pair {
     /// # Errors
     /// The kernel does not say what they did. That it refuses a place is only told: it may have been taken away for a while, and is asked for again.
     fn look(&mut self) -> io::Result<()> {
-        let used = [Use::of(self.members[0].thread)?, Use::of(self.members[1].thread)?];
-        let Some(before) = self.used.replace(used) else { return Ok(()) };
-        let own = self.members.map(|member| member.cpu);
-        let cpus = match self.state.look([used[0].since(before[0]), used[1].since(before[1])]) {
+        let [one, other] = &mut self.members;
+        let (Some(one), Some(other)) = (one.look()?, other.look()?) else { return Ok(()) };
+        let own = self.members.each_ref().map(|core| core.place.cpu);
+        let cpus = match self.state.look([one, other]) {
             None => return Ok(()),
             Some(Move::Together) => [quieter(own, &fs::read_to_string("/proc/interrupts").unwrap_or_default()); 2],
             Some(Move::Apart) => own,
         };
         tracing::debug!(?own, ?cpus, "two cores are moved");
         for (member, cpu) in self.members.iter().zip(cpus) {
-            if let Err(fault) = pin(member.thread, cpu) {
+            if let Err(fault) = pin(member.place.thread, cpu) {
                 tracing::warn!(cpu, %fault, "a core cannot be moved to this CPU; trying again later");
             }
         }
@@ -326,27 +361,28 @@ mod tests {
         );
     }
 
-    /// Two threads that sleep come to share a CPU; when both have work for a whole one, each gets its own again.
+    /// Two threads that sleep come to share a CPU; when both have work for a whole one, each gets its own again, and gives way to others on it.
     #[test]
     fn threads_are_moved() {
         let cpus = host::allowed_cpus().unwrap();
         let Some(cpus) = cpus.first_chunk::<2>().filter(|[one, other]| cache_of(*one) == cache_of(*other)) else {
             return println!("no two CPUs that share a cache");
         };
-        let busy = Arc::new(AtomicBool::new(false));
+        let (busy, end) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (tell, told) = channel();
         let (ids, id_of) = channel();
         let threads = [0, 1].map(|at| {
-            let (tell, ids, busy, cpu) = (tell.clone(), ids.clone(), busy.clone(), cpus[at]);
+            let (tell, ids, cpu) = (tell.clone(), ids.clone(), cpus[at]);
+            let (busy, end) = (busy.clone(), end.clone());
             thread::spawn(move || {
                 pin(gettid(), cpu).unwrap();
                 tell.send((at, gettid())).unwrap();
                 ids.send((at, gettid())).unwrap();
-                while !busy.load(Ordering::Relaxed) {
-                    thread::sleep(Duration::from_millis(1));
-                }
-                while busy.load(Ordering::Relaxed) {
-                    std::hint::spin_loop();
+                while !end.load(Ordering::Relaxed) {
+                    match busy.load(Ordering::Relaxed) {
+                        true => std::hint::spin_loop(),
+                        false => thread::sleep(Duration::from_millis(1)),
+                    }
                 }
             })
         });
@@ -356,7 +392,7 @@ mod tests {
             || members.iter().map(|(_, thread)| host::cpus_of(Some(*thread)).unwrap()).collect::<Vec<_>>();
         // The kernel counts what runs at its ticks, every 4 ms or so.
         let pace = Pace { every: Duration::from_millis(20), ..TEST_PACE };
-        let places = look_after_at(pace, cpus.to_vec(), told).unwrap();
+        let places = look_after_at(pace, cpus.to_vec(), true, told).unwrap();
         let until = |what: &str, is: &dyn Fn(&[Vec<usize>]) -> bool| {
             let begun = Instant::now();
             while !is(&where_they_are()) {
@@ -364,10 +400,17 @@ mod tests {
                 thread::sleep(Duration::from_millis(1));
             }
         };
+        let slices = || members.iter().map(|(_, thread)| slice::of(*thread)).collect::<Vec<_>>();
+        let usual = slice::of(gettid());
+        // An old kernel has none.
+        let long = if usual == 0 { 0 } else { slice::LONG.as_nanos() as u64 };
         until("they share a CPU", &|cpus| cpus[0] == cpus[1]);
         busy.store(true, Ordering::Relaxed);
         until("each has its own", &|now| now == [vec![cpus[0]], vec![cpus[1]]]);
+        until("both are busy", &|_| slices() == [long; 2]);
         busy.store(false, Ordering::Relaxed);
+        until("both are calm", &|_| slices() == [usual; 2]);
+        end.store(true, Ordering::Relaxed);
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         drop(places);
     }
