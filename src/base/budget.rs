@@ -160,10 +160,14 @@ mod tests {
     }
 
     fn now(take: Take<'_>) -> Option<Share> {
-        match pin!(take).poll(&mut Context::from_waker(Waker::noop())) {
+        match poll(pin!(take)) {
             Poll::Ready(share) => Some(share),
             Poll::Pending => None,
         }
+    }
+
+    fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
     }
 
     #[test]
@@ -200,15 +204,9 @@ mod tests {
         drop(waiting.remove(0));
         assert_eq!((woken()[1], woken().iter().sum::<usize>()), (1, 2));
         let mut second = waiting.remove(0);
-        let Poll::Ready(share) = second.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
-            panic!("it is its turn")
-        };
+        let Poll::Ready(share) = poll(second.as_mut()) else { panic!("it is its turn") };
         assert!(now(budget.take(1, 1)).is_none(), "others came before");
         drop(share);
-    }
-
-    fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
-        future.poll(&mut Context::from_waker(Waker::noop()))
     }
 
     #[test]

@@ -245,7 +245,9 @@ impl State {
             slices: entry.payload,
         });
         replica.wake();
-        self.drain_ahead_if_due(entry.head.log);
+        if replica.joins_line_ahead() {
+            self.put_ahead(entry.head.log);
+        }
     }
 
     fn answer(&mut self, origin: Origin, answers: Answers) {

@@ -203,6 +203,13 @@ impl Replica {
         Self { partition, log, drains_ahead: false, readers: Readers::default(), waiting: Crowd::default() }
     }
 
+    /// Whether it is to be put into [`State::ahead`]: it has enough to be drained ahead, and does not stand there yet. It counts as standing there then.
+    fn joins_line_ahead(&mut self) -> bool {
+        let joins = !self.drains_ahead && self.log.drain_ahead().is_some();
+        self.drains_ahead |= joins;
+        joins
+    }
+
     /// Ends every wait for more of this log. Waits are one-shot.
     fn wake(&mut self) {
         self.waiting.fire_all();

@@ -272,7 +272,11 @@ impl Shard {
         while let Some((log, end)) = self.with(State::next_to_drain_ahead) {
             self.0.drive.drain(self, log, end).await?;
             // A batch that did not fit into the same write may be enough for one of its own.
-            self.with(|state| state.drain_ahead_if_due(log));
+            self.with(|state| {
+                if state.replicas.get_mut(&log).is_some_and(Replica::joins_line_ahead) {
+                    state.put_ahead(log);
+                }
+            });
         }
         Ok(())
     }
@@ -422,14 +426,10 @@ impl State {
         somebody_waits || self.journal.used_bytes() * 2 >= self.journal.capacity()
     }
 
-    /// Puts a log in line to be drained ahead once it has enough for that.
-    pub(super) fn drain_ahead_if_due(&mut self, log: LogId) {
-        let Some(replica) = self.replicas.get_mut(&log) else { return };
-        if !replica.drains_ahead && replica.log.drain_ahead().is_some() {
-            replica.drains_ahead = true;
-            self.ahead.push_back(log);
-            self.drain_wake.notify();
-        }
+    /// Puts a log in line to be drained ahead ([`Replica::joins_line_ahead`]).
+    pub(super) fn put_ahead(&mut self, log: LogId) {
+        self.ahead.push_back(log);
+        self.drain_wake.notify();
     }
 
     /// The log that has waited longest since it had enough to drain, and how far. `None`: none has, or something else is due.

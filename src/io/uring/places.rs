@@ -111,7 +111,7 @@ impl Watched {
     /// What it did since the last look. A busy one is to give way to who has little to do on its CPU.
     ///
     /// # Errors
-    /// The kernel does not say what it did: it has ended.
+    /// The kernel does not say what it did, most likely because it has ended.
     fn look(&mut self) -> io::Result<Option<Share>> {
         let used = Use::of(self.place.thread)
             .inspect_err(|fault| tracing::debug!(place = ?self.place, %fault, "a core is not looked after any more"))?;
@@ -349,7 +349,7 @@ mod tests {
         });
         let id = told.recv().unwrap();
         let usual = slice::of(id);
-        // An old kernel has none, and who runs tests under another policy is not asked.
+        // An old kernel has none.
         let long = if usual == 0 { 0 } else { slice::LONG.as_nanos() as u64 };
         let mut core = Watched::new(Place { thread: id, cpu: 0 });
         let mut until = |is_busy: bool, slice: u64| {

@@ -64,16 +64,13 @@ impl Gathered {
     /// Adds bytes behind what the file has, or over the last of it. Says whether it is to be written now.
     fn add(&self, key: Key, position: u64, bytes: &[u8]) -> bool {
         let mut files = self.files.borrow_mut();
-        let piece = files.entry(key).or_insert_with(|| {
-            self.bytes.set(self.bytes.get() + PIECE_BYTES);
-            Piece { position, bytes: Vec::new() }
-        });
+        let before = files.get(&key).map_or(0, Piece::charge);
+        let piece = files.entry(key).or_insert_with(|| Piece { position, bytes: Vec::new() });
         let kept = position.checked_sub(piece.position).filter(|kept| *kept <= piece.bytes.len() as u64);
         let kept = kept.expect("a small file grows at its end");
-        self.bytes.set(self.bytes.get() - piece.charge());
         piece.bytes.truncate(kept as usize);
         piece.bytes.extend_from_slice(bytes);
-        self.bytes.set(self.bytes.get() + piece.charge());
+        self.bytes.set(self.bytes.get() - before + piece.charge());
         piece.bytes.len() >= PAGE_BYTES || self.bytes.get() > GATHERED_BYTES_MAX
     }
 

@@ -1,15 +1,14 @@
 //! Waiting for a group of tasks. Of one core.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
 
+use super::Notify;
 use crate::io::Io;
 use crate::storage::StorageError;
 
 /// Tasks of one core that run on their own, also when nobody waits for them any more.
-#[derive(Clone)]
 pub(super) struct Group {
     io: Io,
     state: Rc<GroupState>,
@@ -19,7 +18,7 @@ pub(super) struct Group {
 struct GroupState {
     running: Cell<usize>,
     failed: RefCell<Option<StorageError>>,
-    waiting: RefCell<Vec<Waker>>,
+    all_ended: Notify,
 }
 
 impl Group {
@@ -38,27 +37,16 @@ impl Group {
                 state.failed.borrow_mut().get_or_insert(fault);
             }
             if state.running.get() == 0 {
-                state.waiting.take().into_iter().for_each(Waker::wake);
+                state.all_ended.notify();
             }
         });
     }
 
     /// Waits until all tasks ended. The first failure is the group's.
     pub(super) async fn finish(self) -> Result<(), StorageError> {
-        poll_fn(|cx| {
-            if self.state.running.get() > 0 {
-                wait(&self.state.waiting, cx.waker());
-                return Poll::Pending;
-            }
-            Poll::Ready(self.state.failed.take().map_or(Ok(()), Err))
-        })
-        .await
-    }
-}
-
-fn wait(waiting: &RefCell<Vec<Waker>>, waker: &Waker) {
-    let mut waiting = waiting.borrow_mut();
-    if !waiting.iter().any(|other| other.will_wake(waker)) {
-        waiting.push(waker.clone());
+        while self.state.running.get() > 0 {
+            self.state.all_ended.notified().await;
+        }
+        self.state.failed.take().map_or(Ok(()), Err)
     }
 }
