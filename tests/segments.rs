@@ -5,13 +5,14 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use coretide::base::{LeaderEpoch, LogId, Map, Offset, PartitionIndex, Timestamp, TopicId, crc};
 use coretide::io::sim::{Crash, Loss, World, WorldOptions};
 use coretide::io::uring::{Cores, run_cores};
 use coretide::io::{Io, Open};
-use coretide::storage::drive::{Drive, DriveOptions, Host, Recovering, TailPage, TailPiece};
+use coretide::storage::drive::{Drive, DriveOptions, Host, Recovering, SharedDisk, TailPage, TailPiece};
 use coretide::storage::{CachedBatch, Fault, Log, LogCheckpoint, LogOptions, LogSpec, StorageError};
 use smallvec::SmallVec;
 
@@ -55,6 +56,8 @@ struct State {
     next: Cell<u64>,
     /// The journal takes no pages.
     closed: Cell<bool>,
+    /// Somebody will soon wait for room.
+    hurries: Cell<bool>,
     /// The log start by the newest entry in the journal, or by the checkpoint.
     start: Cell<i64>,
     pages: Cell<usize>,
@@ -82,6 +85,10 @@ impl Host for Core {
     fn drained(&self, _bytes: u64) {
         let next = self.0.meanwhile.borrow_mut().pop();
         next.into_iter().for_each(|bytes| self.append(bytes, 1));
+    }
+
+    fn hurries(&self) -> bool {
+        self.0.hurries.get()
     }
 
     fn spares(&self, _bytes: u64) -> bool {
@@ -708,6 +715,43 @@ fn a_drain_ends_where_the_log_ended_when_it_began() {
     });
 }
 
+/// A small batch waits for what the disk is doing for others. What is short for its sake, and for how long.
+#[test]
+fn segments_are_written_and_read_in_short_pieces_while_small_batches_come() {
+    let world = World::new(1, WorldOptions::default());
+    let machine = world.process("machine");
+    let counted = |small_batches: bool, hurries: bool, read_depth: usize| {
+        let writes = world.disk_counts(machine).writes;
+        let read = world.run(machine, move |io| async move {
+            let disk = SharedDisk::default();
+            let root = format!("/{small_batches}-{hurries}-{read_depth}");
+            let options = DriveOptions { disk: disk.clone(), read_depth, ..DriveOptions::default() };
+            io.create_dir_all(Path::new(&root)).await.expect("a directory");
+            let core = Core::with(Log::new(spec(Path::new(&root), LogOptions { segment_bytes: 1 << 30, ..SMALL })));
+            let drive = Drive::open(&io, Path::new(&root), DIRECTORY, options).await.expect("a directory");
+            (0..2_000).for_each(|at| core.append(batch(at, 0, 1, 1, 940), 1));
+            core.0.hurries.set(hurries);
+            if small_batches {
+                disk.small_batch_came(io.now());
+            }
+            drive.drain(&core, LOG, Offset(i64::MAX)).await.expect("a drain");
+            core.log(|log| log.evict_through(u64::MAX, true));
+            let read = drive.read(&core, LOG, Offset(0), 1 << 20, true, Offset(2_000)).await.expect("a read");
+            let later = async {
+                io.sleep(Duration::from_millis(200)).await;
+                drive.read(&core, LOG, Offset(0), 1 << 20, true, Offset(2_000)).await.expect("a read")
+            };
+            (joined(&read).len() >> 10, joined(&later.await).len() >> 10)
+        });
+        (world.disk_counts(machine).writes - writes, read)
+    };
+    let (long, gentle, hurried) = (counted(false, false, 1), counted(true, false, 1), counted(true, true, 1));
+    assert_eq!(gentle.0 - long.0, 16 - 4, "writes of 128 instead of 512 KiB");
+    assert_eq!(hurried.0, long.0, "room comes first");
+    assert_eq!(counted(true, false, 2).1.0, 255, "a disk that serves several reads at a time");
+    assert_eq!((long.1, gentle.1), ((255, 255), (63, 255)), "whole KiB of an answer, and of one 200 ms later");
+}
+
 /// 1,000 logs come back from their checkpoints without a file being opened: there are none.
 #[test]
 fn a_thousand_logs_restore_at_once() {
@@ -777,6 +821,10 @@ impl Host for Hasty {
 
     async fn journal_tail_page(&self, _: TailPage) -> Result<Option<u64>, StorageError> {
         Ok(None)
+    }
+
+    fn hurries(&self) -> bool {
+        false
     }
 
     fn spares(&self, _bytes: u64) -> bool {

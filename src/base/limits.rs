@@ -128,6 +128,15 @@ pub const RECODE_STEP_BYTES: usize = 64 << 10;
 const _: () =
     assert!(BATCH_BYTES_MAX <= RECODED_BYTES_PER_REQUEST_MAX && RECODED_BYTES_PER_REQUEST_MAX <= RECODED_BYTES_MAX);
 
+/// Bytes of requests that a connection may send a second on the average to be one that sends little.
+pub const SENDS_LITTLE_BYTES_PER_SECOND: u64 = 4 << 20;
+/// Bytes that such a connection may send at once.
+pub const SENDS_LITTLE_BYTES_AT_ONCE: u64 = 256 << 10;
+/// Bytes of a request with small batches.
+pub const SMALL_PRODUCE_BYTES: usize = 16 << 10;
+/// After a small batch of a connection that sends little, all cores keep their reads and writes of segments short for so long.
+pub const GENTLE_FOR: Duration = Duration::from_millis(100);
+
 /// Segments of one log at most.
 pub const SEGMENTS_PER_LOG_MAX: usize = 1 << 20;
 /// Leader epochs remembered per log at most.
@@ -136,6 +145,8 @@ pub const EPOCHS_PER_LOG_MAX: usize = 1 << 20;
 pub const PRODUCER_STATE_BYTES_MAX: usize = 16 << 20;
 /// Bytes of one write that drains batches into a segment.
 pub const DRAIN_BUFFER_BYTES: usize = 512 << 10;
+/// The same while the disk is wanted for small batches (`perf/results/2026-11-28-gentle.md`).
+pub const GENTLE_DRAIN_BYTES: usize = 128 << 10;
 /// Drain buffers of a core, which also bounds its segment writes in flight.
 pub const DRAIN_BUFFERS: usize = 1;
 /// Bytes of indexes and checksums that a core gathers for all its segments before it writes them.
@@ -168,6 +179,8 @@ pub const FILES_FLUSHED_APART_MAX: usize = 256;
 pub const READ_DEPTH_MAX: usize = 64;
 /// Bytes of one read of history, unless a single batch is larger. Where the disk serves one operation at a time, a write of the journal waits for it.
 pub const SEGMENT_READ_BYTES_MAX: usize = 256 << 10;
+/// The same while the disk is wanted for small batches.
+pub const GENTLE_READ_BYTES: usize = 64 << 10;
 /// Segment files that a core keeps open.
 pub const SEGMENT_FILES_OPEN_MAX: usize = 4096;
 /// Descriptors that a core needs beside those of segments, of its journal and of connections: rings, timers, metadata, checkpoints, listeners.
@@ -175,7 +188,8 @@ pub const DESCRIPTORS_RESERVED_PER_CORE: usize = 256;
 /// Connections for which there must be descriptors at least, else the broker does not start.
 pub const CONNECTIONS_MIN: usize = 64;
 const _: () = assert!(DRAIN_BUFFERS * DRAIN_BUFFER_BYTES <= 4 << 20, "draining has a few MiB per core");
-const _: () = assert!(DRAIN_BUFFER_BYTES.is_multiple_of(PAGE_BYTES));
+const _: () = assert!(DRAIN_BUFFER_BYTES.is_multiple_of(PAGE_BYTES) && GENTLE_DRAIN_BYTES.is_multiple_of(PAGE_BYTES));
+const _: () = assert!(GENTLE_DRAIN_BYTES <= DRAIN_BUFFER_BYTES && GENTLE_READ_BYTES <= SEGMENT_READ_BYTES_MAX);
 
 /// Bytes that a decompressor unfolds at a time: the size of its window.
 pub const UNFOLD_CHUNK_BYTES: usize = 64 << 10;

@@ -37,7 +37,7 @@ use smallvec::SmallVec;
 use crate::base::limits::{
     JOURNAL_BLOCK_BYTES_MAX, JOURNAL_FILE_BYTES, METADATA_JOURNAL_FILE_BYTES, PRODUCERS_PER_CORE_MAX, TURN_REQUESTS,
 };
-use crate::base::{LogId, Map, ProducerId, ShardId};
+use crate::base::{LogId, Map, Mono, ProducerId, ShardId};
 use crate::cluster::{Command, GROUPS_TOPIC, Image, Outcome, TopicSettings, placement};
 use crate::coordinator;
 use crate::io::{Io, Pool};
@@ -359,7 +359,7 @@ impl Shard {
             options: options.clone(),
         };
         state.bound_producers();
-        let drive = Drive::open(io, &topics, directory, options.drive).await?;
+        let drive = Drive::open(io, &topics, directory, options.drive.clone()).await?;
         let shard = Self(Rc::new(Inner {
             io: io.clone(),
             mesh,
@@ -391,6 +391,11 @@ impl Shard {
     /// This core's door to the world.
     pub fn io(&self) -> &Io {
         &self.0.io
+    }
+
+    /// A client that sends little has sent a batch: the disk is wanted for it, and probably soon again.
+    pub fn small_batch_came(&self, now: Mono) {
+        self.0.drive.disk().small_batch_came(now);
     }
 
     /// Which core this is.

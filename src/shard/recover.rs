@@ -413,6 +413,10 @@ impl Host for RecoveryHost {
         Ok(None)
     }
 
+    fn hurries(&self) -> bool {
+        true
+    }
+
     /// The segments are cut again in a moment, and there may be just enough for all of them.
     fn spares(&self, _bytes: u64) -> bool {
         false
@@ -437,7 +441,7 @@ impl<'a> Recovery<'a> {
             topics,
             defaults: &options.topics,
             defect: options.defect,
-            drive: Drive::open(io, topics, directory, options.drive).await?,
+            drive: Drive::open(io, topics, directory, options.drive.clone()).await?,
             host: RecoveryHost::default(),
             now: io.wall_clock(),
         })

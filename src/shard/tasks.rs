@@ -83,6 +83,11 @@ impl Host for Shard {
         Ok(Some(ticket.0))
     }
 
+    fn hurries(&self) -> bool {
+        // Whoever finds a journal full waits until a file of it is free again, a tenth of a second and more.
+        self.with(|state| state.finishing || state.journal.used_bytes() * 4 >= state.journal.capacity() * 3)
+    }
+
     fn drained(&self, bytes: u64) {
         let now = self.io().now();
         self.with(|state| {

@@ -154,6 +154,7 @@ pub(super) fn node_options(chance: &mut Random) -> node::Options {
             drive: DriveOptions {
                 files_flushed_apart_max: if chance.between(0, 1) == 0 { 0 } else { usize::MAX },
                 read_depth: chance.between(1, 2) as usize,
+                ..DriveOptions::default()
             },
             ..shard::Options::default()
         },

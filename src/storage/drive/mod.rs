@@ -10,6 +10,7 @@ mod notify; // wakes a task
 mod read; // verified reads of history
 mod recover_tail; // the end of a log after a crash
 mod remove; // files of segments and logs that are gone
+mod shared_disk; // what all cores know of the disk
 mod write_out; // from memory into segments, and flushing them
 
 use std::future::Future;
@@ -21,6 +22,7 @@ use bytes::Bytes;
 
 pub use notify::Notify;
 pub use recover_tail::{Recovering, TailPiece};
+pub use shared_disk::SharedDisk;
 
 use super::StorageError;
 use super::checksums::Place;
@@ -44,6 +46,9 @@ pub trait Host: Clone + 'static {
     /// Puts the bytes of a segment's last, partial page into the journal again and waits until they are durable there. Gives the sequence of the
     /// oldest block that holds them; `None`: the journal takes nothing now (recovery), and the segment is rolled instead.
     fn journal_tail_page(&self, page: TailPage) -> impl Future<Output = Result<Option<u64>, StorageError>>;
+
+    /// Whether somebody will soon wait for the room that a drain makes: its writes need not be gentle to others then.
+    fn hurries(&self) -> bool;
 
     /// So many bytes of batches were written into a segment.
     fn drained(&self, _bytes: u64) {}
@@ -70,17 +75,19 @@ pub struct TailPage {
 }
 
 /// How a core goes about it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DriveOptions {
     /// Segment files that are flushed one by one at most, instead of with their file system.
     pub files_flushed_apart_max: usize,
     /// Reads of history in flight at most.
     pub read_depth: usize,
+    /// What it shares with the other cores of the node.
+    pub disk: SharedDisk,
 }
 
 impl Default for DriveOptions {
     fn default() -> Self {
-        Self { files_flushed_apart_max: FILES_FLUSHED_APART_MAX, read_depth: 1 }
+        Self { files_flushed_apart_max: FILES_FLUSHED_APART_MAX, read_depth: 1, disk: SharedDisk::default() }
     }
 }
 
@@ -97,6 +104,9 @@ struct Inner {
     /// What all segments are in.
     topics: PathBuf,
     files_flushed_apart_max: usize,
+    disk: SharedDisk,
+    /// Reads are short while small batches come: the operator has not said that the disk serves several at a time.
+    gentle_reads: bool,
     files: Files,
     gathered: Gathered,
     pool: Pool,
@@ -126,6 +136,8 @@ impl Drive {
             io: io.clone(),
             directory,
             topics: topics.to_owned(),
+            disk: options.disk,
+            gentle_reads: options.read_depth == 1,
             files_flushed_apart_max: options.files_flushed_apart_max,
             pool: Pool::new(DRAIN_BUFFERS * DRAIN_BUFFER_BYTES),
             buffers: Budget::new(DRAIN_BUFFERS),
@@ -135,6 +147,11 @@ impl Drive {
             removals: Budget::new(1),
         };
         Ok(Self { inner: Rc::new(inner) })
+    }
+
+    /// What it shares with the other cores of the node.
+    pub fn disk(&self) -> &SharedDisk {
+        &self.inner.disk
     }
 }
 

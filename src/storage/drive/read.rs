@@ -7,7 +7,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::{Drive, Host, Target};
-use crate::base::limits::{PAGE_BYTES, SEGMENT_READ_BYTES_MAX};
+use crate::base::limits::{GENTLE_READ_BYTES, PAGE_BYTES, SEGMENT_READ_BYTES_MAX};
 use crate::base::{LogId, Offset, Timestamp};
 use crate::io::File;
 use crate::record::{BatchHeader, HEADER_BYTES};
@@ -81,7 +81,8 @@ impl Drive {
             Some(position) => position,
             None => self.offset_position(range, range.offset).await?,
         };
-        let want = range.max_bytes.min(SEGMENT_READ_BYTES_MAX);
+        let gentle = self.inner.gentle_reads && self.inner.disk.is_gentle(self.inner.io.now());
+        let want = range.max_bytes.min(if gentle { GENTLE_READ_BYTES } else { SEGMENT_READ_BYTES_MAX });
         let Some((start, head)) = self.find(range, from, want, |head| head.last >= range.offset).await? else {
             return Ok(None);
         };

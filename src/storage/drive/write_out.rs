@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::group::Group;
 use super::{Drive, Host, TailPage, Target};
 use crate::base::budget::Share;
-use crate::base::limits::{DRAIN_BUFFER_BYTES, PAGE_BYTES, YIELD_BYTES};
+use crate::base::limits::{DRAIN_BUFFER_BYTES, GENTLE_DRAIN_BYTES, PAGE_BYTES, YIELD_BYTES};
 use crate::base::{LogId, Offset, Set};
 use crate::io::File;
 use crate::io::buffer::AlignedBuf;
@@ -271,7 +271,7 @@ impl Drive {
             }
         }
         let group = Group::new(&self.inner.io);
-        let (mut sums, tail_sum, tail) = self.copy(target, file, step, &tail, &group).await;
+        let (mut sums, tail_sum, tail) = self.copy(target, file, step, &tail, &group, host.hurries()).await;
         let first = step.before.bytes / BLOCK_BYTES as u64;
         if !step.after.bytes.is_multiple_of(BLOCK_BYTES as u64) {
             sums.extend_from_slice(&tail_sum.to_be_bytes());
@@ -319,6 +319,7 @@ impl Drive {
         step: &WriteStep,
         tail: &TailBytes,
         group: &Group,
+        hurries: bool,
     ) -> (Vec<u8>, u32, TailBytes) {
         let mut summer = Summer::resume(target.place(), step.before.bytes, step.before.partial_sum(target.log));
         let mut sums = Vec::with_capacity((step.bytes as usize / BLOCK_BYTES + 2) * size_of::<u32>());
@@ -327,6 +328,7 @@ impl Drive {
             target,
             file,
             group,
+            hurries,
             at: step.before.tail_page(),
             left: step.bytes as usize,
             buffer: None,
@@ -403,6 +405,7 @@ struct Output<'a> {
     target: &'a Target,
     file: File,
     group: &'a Group,
+    hurries: bool,
     /// Where the buffer goes; a page boundary.
     at: u64,
     /// Bytes still to come.
@@ -416,7 +419,12 @@ impl Output<'_> {
         while !bytes.is_empty() {
             if self.buffer.is_none() {
                 let permit = self.drive.inner.buffers.take(1, 1).await;
-                let len = if self.left <= SMALL_BUFFER_BYTES { SMALL_BUFFER_BYTES } else { DRAIN_BUFFER_BYTES };
+                let gentle = !self.hurries && self.drive.inner.disk.is_gentle(self.drive.inner.io.now());
+                let len = match self.left {
+                    ..=SMALL_BUFFER_BYTES => SMALL_BUFFER_BYTES,
+                    _ if gentle => GENTLE_DRAIN_BYTES,
+                    _ => DRAIN_BUFFER_BYTES,
+                };
                 self.buffer = Some((self.drive.inner.pool.take(len), permit));
             }
             let (buffer, _) = self.buffer.as_mut().expect("filled above");
