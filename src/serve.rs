@@ -174,7 +174,12 @@ fn options(settings: &Settings, cores: usize) -> Result<Options, Refusal> {
             cache_bytes: (memory / 4).min(TAIL_CACHE_BYTES_MAX),
             journal_bytes,
             journal_depth: settings.journal_depth,
-            drive: DriveOptions { read_depth: settings.read_depth, ..DriveOptions::default() },
+            drive: DriveOptions {
+                read_depth: settings.read_depth,
+                // Not on a disk that serves several operations at a time, as he says, or that no journal is on.
+                gentle: settings.read_depth == 1 && settings.journal_dir.is_none(),
+                ..DriveOptions::default()
+            },
             topics: kafka.topic_defaults,
             producer_expiration_ms: kafka.producer_id_expiration_ms,
             retention_check_interval: Duration::from_millis(kafka.retention_check_interval_ms.max(1) as u64),

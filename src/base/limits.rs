@@ -130,12 +130,14 @@ const _: () =
 
 /// Bytes of requests that a connection may send a second on the average to be one that sends little.
 pub const SENDS_LITTLE_BYTES_PER_SECOND: u64 = 4 << 20;
-/// Bytes that such a connection may send at once.
-pub const SENDS_LITTLE_BYTES_AT_ONCE: u64 = 256 << 10;
-/// Bytes of a request with small batches.
+/// Bytes of small batches a second that a core takes for the sake of which others are held back. More are a flood of their own.
+pub const SMALL_BATCHES_BYTES_PER_SECOND: u64 = 32 << 20;
+/// Bytes of a request with small batches at most. One full batch of a Kafka producer with default settings is just larger.
 pub const SMALL_PRODUCE_BYTES: usize = 16 << 10;
 /// After a small batch of a connection that sends little, all cores keep their reads and writes of segments short for so long.
 pub const GENTLE_FOR: Duration = Duration::from_millis(100);
+/// It is put off only by so much or more: all cores read the same number.
+pub const GENTLE_STEP: Duration = Duration::from_millis(10);
 
 /// Segments of one log at most.
 pub const SEGMENTS_PER_LOG_MAX: usize = 1 << 20;

@@ -1,4 +1,4 @@
-//! The ground floor: ids, limits, time types, the cursor, varints, checksums, maps, and a lender that serves in order.
+//! The ground floor: ids, limits, time types, the cursor, varints, checksums, maps, rates, and a lender that serves in order.
 //!
 //! Knows nothing of any other room, has no effects and never awaits.
 
@@ -9,6 +9,7 @@ pub mod ids;
 pub mod limits;
 pub mod map;
 pub mod nearest;
+pub mod rate;
 pub mod time;
 pub mod times;
 pub mod varint;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::Mono;
-use crate::base::limits::REQUEST_BYTES_LARGE;
+use crate::base::limits::{REQUEST_BYTES_LARGE, SENDS_LITTLE_BYTES_PER_SECOND, SMALL_PRODUCE_BYTES};
+use crate::base::rate::Rate;
 use crate::protocol::{ApiKey, Str};
 
 /// The other end of a connection.
@@ -19,12 +20,23 @@ pub struct Peer {
     pub listener: usize,
     /// Whom it has proved to be.
     pub principal: Principal,
+    sent: Cell<Rate>,
 }
 
 impl Peer {
     /// A peer that has not proved to be anyone.
     pub fn new(address: SocketAddr, listener: usize) -> Self {
-        Self { address, listener, principal: Principal::anonymous() }
+        Self { address, listener, principal: Principal::anonymous(), sent: Cell::default() }
+    }
+
+    /// Counts a request of so many bytes.
+    pub fn sends(&self, bytes: usize, now: Mono) {
+        self.sent.set(self.sent.get().and(bytes, now, SENDS_LITTLE_BYTES_PER_SECOND));
+    }
+
+    /// Whether it sent little lately.
+    pub fn sends_little(&self) -> bool {
+        self.sent.get().is_kept(SENDS_LITTLE_BYTES_PER_SECOND)
     }
 }
 
@@ -63,6 +75,8 @@ pub struct RequestContext {
     pub principal: Principal,
     /// Bytes of the request.
     pub request_bytes: usize,
+    /// Whether the client sent little lately.
+    pub sends_little: bool,
     /// When it reached each stage.
     pub stamps: Stamps,
 }
@@ -71,6 +85,11 @@ impl RequestContext {
     /// Whether it may name so much that only a few like it are answered at a time.
     pub fn is_large(&self) -> bool {
         self.request_bytes > REQUEST_BYTES_LARGE
+    }
+
+    /// Whether it has small batches, of a client that does not send many of them.
+    pub fn is_small(&self) -> bool {
+        self.sends_little && self.request_bytes <= SMALL_PRODUCE_BYTES
     }
 
     /// Where the client is, as groups show it.

@@ -88,6 +88,7 @@ pub async fn handle(broker: &Rc<Broker>, peer: &Peer, frame: Bytes, read: Mono) 
         peer: peer.address,
         principal: peer.principal.clone(),
         request_bytes: frame.len(),
+        sends_little: peer.sends_little(),
         stamps: Stamps::new(read),
     };
     broker.counter.request(header.api, LENGTH_BYTES + frame.len());

@@ -48,6 +48,9 @@ pub async fn handle(broker: Rc<Broker>, context: RequestContext, body: Bytes) ->
     if batches.is_empty() {
         return plan.answer(&broker, &context, acks).into();
     }
+    if context.is_small() {
+        broker.shard.small_batches_came(context.request_bytes);
+    }
     let ticket = broker.shard.produce(context.peer, batches);
     Handled::Later(Box::pin(async move {
         let appended = ticket.await;

@@ -14,12 +14,10 @@ use bytes::Bytes;
 use super::buffers::Buffers;
 use super::inbox::{Coming, FrameIn, FrameLimits, Inbox, InboxEnd};
 use super::outbox::Outbox;
-use super::sends::Sends;
 use super::stream::Stream;
 use crate::base::Mono;
 use crate::base::limits::{
-    MEMORY_BYTES_PER_SECOND_MIN, MEMORY_STALLED_MAX, SMALL_PRODUCE_BYTES, TURN_BYTES, TURN_REQUEST_BYTES_MIN,
-    WRITE_STEP_BYTES,
+    MEMORY_BYTES_PER_SECOND_MIN, MEMORY_STALLED_MAX, TURN_BYTES, TURN_REQUEST_BYTES_MIN, WRITE_STEP_BYTES,
 };
 use crate::broker::{Answer, Broker, Handled, Held, Peer, catalogue};
 use crate::io::Io;
@@ -39,8 +37,6 @@ pub struct Connection {
     pace_out: Cell<Option<Pace>>,
     /// A request is being handled by the reader.
     handling: Cell<bool>,
-    /// What it sends.
-    sends: Cell<Sends>,
     /// No further request is to be taken up.
     closing: Cell<bool>,
 }
@@ -56,7 +52,6 @@ impl Connection {
             pace_in: Cell::new(None),
             pace_out: Cell::new(None),
             handling: Cell::new(false),
-            sends: Cell::default(),
             closing: Cell::new(false),
         }
     }
@@ -151,10 +146,7 @@ impl Connection {
     async fn take_up(&self, frame: FrameIn, inbox: &mut Inbox, io: &Io, broker: &Rc<Broker>) {
         let read = self.last_moved.get();
         let overlaps = catalogue::overlaps(api_key(&frame));
-        self.sends.set(self.sends.get().and(frame.bytes.len(), read));
-        if overlaps && frame.bytes.len() <= SMALL_PRODUCE_BYTES && self.sends.get().are_little() {
-            broker.shard().small_batch_came(read);
-        }
+        self.peer.sends(frame.bytes.len(), read);
         if overlaps {
             self.outbox.until_room().await;
         } else {

@@ -12,7 +12,6 @@ mod counts; // connections, counted
 mod inbox; // cuts frames out of a read buffer
 mod listener; // accepts, counts and hands sockets out
 mod outbox; // responses in request order
-mod sends; // how much a connection sends
 mod serve; // all connections of one core
 mod stream; // the bytes of one connection
 

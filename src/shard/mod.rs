@@ -35,9 +35,11 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::base::limits::{
-    JOURNAL_BLOCK_BYTES_MAX, JOURNAL_FILE_BYTES, METADATA_JOURNAL_FILE_BYTES, PRODUCERS_PER_CORE_MAX, TURN_REQUESTS,
+    JOURNAL_BLOCK_BYTES_MAX, JOURNAL_FILE_BYTES, METADATA_JOURNAL_FILE_BYTES, PRODUCERS_PER_CORE_MAX,
+    SMALL_BATCHES_BYTES_PER_SECOND, TURN_REQUESTS,
 };
-use crate::base::{LogId, Map, Mono, ProducerId, ShardId};
+use crate::base::rate::Rate;
+use crate::base::{LogId, Map, ProducerId, ShardId};
 use crate::cluster::{Command, GROUPS_TOPIC, Image, Outcome, TopicSettings, placement};
 use crate::coordinator;
 use crate::io::{Io, Pool};
@@ -267,6 +269,8 @@ struct Inner {
     state: RefCell<State>,
     files: JournalFiles,
     drive: Drive,
+    /// Small batches of those who send little.
+    small_batches: Cell<Rate>,
     /// The directory that holds a directory per topic.
     topics: PathBuf,
     /// The id of the data directory.
@@ -366,6 +370,7 @@ impl Shard {
             state: RefCell::new(state),
             files,
             drive,
+            small_batches: Cell::default(),
             topics,
             directory,
             foreign_waits: RefCell::default(),
@@ -393,9 +398,15 @@ impl Shard {
         &self.0.io
     }
 
-    /// A client that sends little has sent a batch: the disk is wanted for it, and probably soon again.
-    pub fn small_batch_came(&self, now: Mono) {
-        self.0.drive.disk().small_batch_came(now);
+    /// A client that sends little has sent a request of so many bytes with batches: the disk is wanted for it, and probably soon again. Many such clients are a flood
+    /// like any other.
+    pub fn small_batches_came(&self, bytes: usize) {
+        let now = self.io().now();
+        let small = self.0.small_batches.get().and(bytes, now, SMALL_BATCHES_BYTES_PER_SECOND);
+        self.0.small_batches.set(small);
+        if small.is_kept(SMALL_BATCHES_BYTES_PER_SECOND) {
+            self.0.drive.disk().small_batch_came(now);
+        }
     }
 
     /// Which core this is.

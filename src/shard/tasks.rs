@@ -85,7 +85,9 @@ impl Host for Shard {
 
     fn hurries(&self) -> bool {
         // Whoever finds a journal full waits until a file of it is free again, a tenth of a second and more.
-        self.with(|state| state.finishing || state.journal.used_bytes() * 4 >= state.journal.capacity() * 3)
+        self.with(|state| {
+            state.finishing || state.is_waited_for() || state.journal.used_bytes() * 4 >= state.journal.capacity() * 3
+        })
     }
 
     fn drained(&self, bytes: u64) {
@@ -427,8 +429,12 @@ impl Shard {
 impl State {
     /// Half of the journal is used, or somebody waits for room in it.
     fn wants_draining(&self) -> bool {
-        let somebody_waits = self.short_of_room || !self.room_waiters.is_empty();
-        somebody_waits || self.journal.used_bytes() * 2 >= self.journal.capacity()
+        self.is_waited_for() || self.journal.used_bytes() * 2 >= self.journal.capacity()
+    }
+
+    /// Whether somebody waits for room in the journal.
+    fn is_waited_for(&self) -> bool {
+        self.short_of_room || !self.room_waiters.is_empty()
     }
 
     /// Puts a log in line to be drained ahead ([`Replica::joins_line_ahead`]).

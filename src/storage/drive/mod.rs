@@ -81,13 +81,20 @@ pub struct DriveOptions {
     pub files_flushed_apart_max: usize,
     /// Reads of history in flight at most.
     pub read_depth: usize,
-    /// What it shares with the other cores of the node.
+    /// Whether segments are written and read in short pieces while small batches come.
+    pub gentle: bool,
+    /// What it shares with the other cores of the node: those that are given clones of the same options.
     pub disk: SharedDisk,
 }
 
 impl Default for DriveOptions {
     fn default() -> Self {
-        Self { files_flushed_apart_max: FILES_FLUSHED_APART_MAX, read_depth: 1, disk: SharedDisk::default() }
+        Self {
+            files_flushed_apart_max: FILES_FLUSHED_APART_MAX,
+            read_depth: 1,
+            gentle: true,
+            disk: SharedDisk::default(),
+        }
     }
 }
 
@@ -104,9 +111,8 @@ struct Inner {
     /// What all segments are in.
     topics: PathBuf,
     files_flushed_apart_max: usize,
+    gentle: bool,
     disk: SharedDisk,
-    /// Reads are short while small batches come: the operator has not said that the disk serves several at a time.
-    gentle_reads: bool,
     files: Files,
     gathered: Gathered,
     pool: Pool,
@@ -137,7 +143,7 @@ impl Drive {
             directory,
             topics: topics.to_owned(),
             disk: options.disk,
-            gentle_reads: options.read_depth == 1,
+            gentle: options.gentle,
             files_flushed_apart_max: options.files_flushed_apart_max,
             pool: Pool::new(DRAIN_BUFFERS * DRAIN_BUFFER_BYTES),
             buffers: Budget::new(DRAIN_BUFFERS),
@@ -152,6 +158,11 @@ impl Drive {
     /// What it shares with the other cores of the node.
     pub fn disk(&self) -> &SharedDisk {
         &self.inner.disk
+    }
+
+    /// Whether what nobody waits for is to be short now.
+    fn is_gentle(&self) -> bool {
+        self.inner.gentle && self.inner.disk.is_gentle(self.inner.io.now())
     }
 }
 

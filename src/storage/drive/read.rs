@@ -81,8 +81,7 @@ impl Drive {
             Some(position) => position,
             None => self.offset_position(range, range.offset).await?,
         };
-        let gentle = self.inner.gentle_reads && self.inner.disk.is_gentle(self.inner.io.now());
-        let want = range.max_bytes.min(if gentle { GENTLE_READ_BYTES } else { SEGMENT_READ_BYTES_MAX });
+        let want = range.max_bytes.min(if self.is_gentle() { GENTLE_READ_BYTES } else { SEGMENT_READ_BYTES_MAX });
         let Some((start, head)) = self.find(range, from, want, |head| head.last >= range.offset).await? else {
             return Ok(None);
         };

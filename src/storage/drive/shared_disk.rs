@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::Mono;
-use crate::base::limits::GENTLE_FOR;
+use crate::base::limits::{GENTLE_FOR, GENTLE_STEP};
 
 /// A handle; clones are the same, on any core.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +19,10 @@ pub struct SharedDisk {
 impl SharedDisk {
     /// Somebody who sends little has sent a small batch: others like it may follow soon.
     pub fn small_batch_came(&self, now: Mono) {
-        self.gentle_until.fetch_max((now + GENTLE_FOR).0, Ordering::Relaxed);
+        let until = (now + GENTLE_FOR).0;
+        if until >= self.gentle_until.load(Ordering::Relaxed) + GENTLE_STEP.as_nanos() as u64 {
+            self.gentle_until.fetch_max(until, Ordering::Relaxed);
+        }
     }
 
     /// Whether what the journal does not wait for is to be short.

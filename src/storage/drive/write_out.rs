@@ -271,7 +271,7 @@ impl Drive {
             }
         }
         let group = Group::new(&self.inner.io);
-        let (mut sums, tail_sum, tail) = self.copy(target, file, step, &tail, &group, host.hurries()).await;
+        let (mut sums, tail_sum, tail) = self.copy(host, target, file, step, &tail, &group).await;
         let first = step.before.bytes / BLOCK_BYTES as u64;
         if !step.after.bytes.is_multiple_of(BLOCK_BYTES as u64) {
             sums.extend_from_slice(&tail_sum.to_be_bytes());
@@ -312,23 +312,23 @@ impl Drive {
 
     /// One copy and one pass of the checksum over all batches. Gives the checksums of the blocks
     /// that became whole, that of the last, partial one, and the bytes of the last page.
-    async fn copy(
+    async fn copy<H: Host>(
         &self,
+        host: &H,
         target: &Target,
         file: File,
         step: &WriteStep,
         tail: &TailBytes,
         group: &Group,
-        hurries: bool,
     ) -> (Vec<u8>, u32, TailBytes) {
         let mut summer = Summer::resume(target.place(), step.before.bytes, step.before.partial_sum(target.log));
         let mut sums = Vec::with_capacity((step.bytes as usize / BLOCK_BYTES + 2) * size_of::<u32>());
         let mut out = Output {
+            host,
             drive: self,
             target,
             file,
             group,
-            hurries,
             at: step.before.tail_page(),
             left: step.bytes as usize,
             buffer: None,
@@ -400,12 +400,12 @@ impl Drive {
 }
 
 /// The bytes of one step on their way into the `.log` file.
-struct Output<'a> {
+struct Output<'a, H> {
+    host: &'a H,
     drive: &'a Drive,
     target: &'a Target,
     file: File,
     group: &'a Group,
-    hurries: bool,
     /// Where the buffer goes; a page boundary.
     at: u64,
     /// Bytes still to come.
@@ -414,12 +414,12 @@ struct Output<'a> {
     filled: usize,
 }
 
-impl Output<'_> {
+impl<H: Host> Output<'_, H> {
     async fn put(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             if self.buffer.is_none() {
                 let permit = self.drive.inner.buffers.take(1, 1).await;
-                let gentle = !self.hurries && self.drive.inner.disk.is_gentle(self.drive.inner.io.now());
+                let gentle = self.drive.is_gentle() && !self.host.hurries();
                 let len = match self.left {
                     ..=SMALL_BUFFER_BYTES => SMALL_BUFFER_BYTES,
                     _ if gentle => GENTLE_DRAIN_BYTES,
