@@ -176,7 +176,7 @@ fn options(settings: &Settings, cores: usize) -> Result<Options, Refusal> {
             journal_depth: settings.journal_depth,
             drive: DriveOptions {
                 read_depth: settings.read_depth,
-                // Not on a disk that serves several operations at a time, as he says, or that no journal is on.
+                // Not on a disk that, as the operator says, serves several operations at a time, or that no journal is on.
                 gentle: settings.read_depth == 1 && settings.journal_dir.is_none(),
                 ..DriveOptions::default()
             },
