@@ -2,11 +2,14 @@
 //!
 //! Always true: memory, paths and the descriptor of an operation are kept by the ring until the kernel has completed it, also when the future that
 //! waited was dropped. The kernel may still carry out the operation of a dropped future.
+//!
+//! What may take long goes to the threads beside the core instead (`helper.rs`). A write that cannot be begun at once, such as every journal write that finds the
+//! time in its file out of date, waits in the ring's one line for the kernel's threads, often with a single thread behind it: 32 flushes before it were 6 ms.
 
 use std::ffi::CString;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
@@ -43,12 +46,6 @@ impl Ring {
         let at = types::Fd(libc::AT_FDCWD);
         let entry = opcode::RenameAt::new(at, from.as_ptr(), at, to.as_ptr()).build().flags(Flags::ASYNC);
         self.run(entry, Memory::Paths(from, to)).await.map(drop)
-    }
-
-    pub(super) async fn remove_file(self: &Rc<Self>, path: &Path) -> io::Result<()> {
-        let path = c_path(path)?;
-        let entry = opcode::UnlinkAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr()).build().flags(Flags::ASYNC);
-        self.run(entry, Memory::Path(path)).await.map(drop)
     }
 
     pub(super) async fn sync_dir(self: &Rc<Self>, pool: &Pool, path: &Path) -> io::Result<()> {
@@ -88,16 +85,14 @@ pub(super) struct OpenFile {
 }
 
 impl Drop for OpenFile {
-    /// Closing the last descriptor of a removed file frees its extents, which may take long: a helper of the kernel does it.
+    /// Closing may take a moment: a file that was removed meanwhile goes with its last descriptor.
     fn drop(&mut self) {
         // SAFETY: taken once, here.
         let fd = unsafe { ManuallyDrop::take(&mut self.fd) };
         if self.ring.is_closing() {
             return drop(fd);
         }
-        let entry = opcode::Close::new(types::Fd(fd.into_raw_fd())).build().flags(Flags::ASYNC);
-        // SAFETY: the entry names no memory.
-        drop(unsafe { self.ring.start(entry, Kept { owner: Owner::None, memory: Memory::None }, false) });
+        self.ring.close(fd);
     }
 }
 
@@ -252,9 +247,11 @@ impl File {
     }
 
     pub(in crate::io) async fn sync(&self, data_only: bool) -> io::Result<()> {
-        let flags = if data_only { types::FsyncFlags::DATASYNC } else { types::FsyncFlags::empty() };
-        let entry = opcode::Fsync::new(self.fd()).flags(flags).build();
-        self.run(entry, Memory::None).await.map(drop)
+        // A descriptor of its own, so that the call may outlive this future and file; it remembers the same errors.
+        let fd = self.open.fd.try_clone()?;
+        let flush = if data_only { libc::fdatasync } else { libc::fsync };
+        // SAFETY: `fd` is open for as long as the call.
+        self.open.ring.flushing(move || check_os(unsafe { flush(fd.as_raw_fd()) }).map(drop)).await
     }
 
     pub(in crate::io) async fn allocate(&self, pos: u64, len: u64, keep_size: bool) -> io::Result<()> {
@@ -326,10 +323,16 @@ pub(super) async fn create_dir_all(ring: &Ring, path: &Path) -> io::Result<()> {
     ring.blocking(move || std::fs::create_dir_all(path)).await
 }
 
+/// Removes a file.
+pub(super) async fn remove_file(ring: &Ring, path: &Path) -> io::Result<()> {
+    let path = path.to_owned();
+    ring.removing(move || std::fs::remove_file(path)).await
+}
+
 /// Removes a directory with all that is in it.
 pub(super) async fn remove_dir_all(ring: &Ring, path: &Path) -> io::Result<()> {
     let path = path.to_owned();
-    ring.blocking(move || std::fs::remove_dir_all(path)).await
+    ring.removing(move || std::fs::remove_dir_all(path)).await
 }
 
 /// The names in a directory, sorted.

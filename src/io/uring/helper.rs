@@ -1,4 +1,4 @@
-//! A thread beside a core for the rare calls that would block it and have no good form on the ring.
+//! Threads beside a core for the rare calls that would block it, or others of its ring.
 
 use std::future::poll_fn;
 use std::io;
@@ -7,11 +7,37 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread;
 
-/// The way to a core's helper. The thread ends when the last clone is gone and its work is done.
+use crate::base::limits::FLUSHERS;
+
+/// The threads beside one core. What may take long has one of its own, so that nothing else waits behind it.
+#[derive(Clone)]
+pub(super) struct Helpers {
+    /// Short calls.
+    pub(super) helper: Helper,
+    /// Makes files durable.
+    pub(super) flusher: Helper,
+    /// Removes files: their space is made free, which takes a fifth of a second for a GiB where the file system passes that on to the disk (`discard`).
+    pub(super) remover: Helper,
+}
+
+impl Helpers {
+    /// Starts the threads. They may run on any CPU that the calling thread may run on.
+    pub(super) fn start() -> io::Result<Self> {
+        Ok(Self {
+            helper: Helper::start("helper", 1)?,
+            flusher: Helper::start("flusher", FLUSHERS)?,
+            remover: Helper::start("remover", 1)?,
+        })
+    }
+}
+
+/// The way to one of them, or to several that share their work. They end when the last clone is gone and their work is done.
 #[derive(Clone)]
 pub(super) struct Helper {
-    work: Sender<Box<dyn FnOnce() + Send>>,
+    work: Sender<Job>,
 }
+
+type Job = Box<dyn FnOnce() + Send>;
 
 struct Outcome<R> {
     result: Option<thread::Result<R>>,
@@ -19,14 +45,28 @@ struct Outcome<R> {
 }
 
 impl Helper {
-    /// Starts the thread. It may run on any CPU that the calling thread may run on.
-    pub(super) fn start(name: &str) -> io::Result<Self> {
-        let (work, to_do) = channel::<Box<dyn FnOnce() + Send>>();
-        thread::Builder::new().name(name.into()).spawn(move || to_do.iter().for_each(|job| job()))?;
+    fn start(name: &str, threads: usize) -> io::Result<Self> {
+        let (work, to_do) = channel::<Job>();
+        let to_do = Arc::new(Mutex::new(to_do));
+        for _ in 0..threads {
+            let to_do = Arc::clone(&to_do);
+            // The lock is let go before the job is begun.
+            let next = move || lock(&to_do).recv();
+            thread::Builder::new().name(name.into()).spawn(move || {
+                while let Ok(job) = next() {
+                    job();
+                }
+            })?;
+        }
         Ok(Self { work })
     }
 
-    /// Runs `call` on the thread, after all that was asked for before, also when the future is dropped. A panic in it goes on in the caller.
+    /// Runs `call` there, not before what was asked for before.
+    pub(super) fn begin(&self, call: impl FnOnce() + Send + 'static) {
+        self.work.send(Box::new(call)).expect("the helper runs as long as it has a way to it");
+    }
+
+    /// Runs `call` there, not before what was asked for before, also when the future is dropped. A panic in it goes on in the caller.
     pub(super) async fn run<R: Send + 'static>(&self, call: impl FnOnce() -> R + Send + 'static) -> R {
         let outcome = Arc::new(Mutex::new(Outcome { result: None, waker: None }));
         let there = Arc::clone(&outcome);
@@ -39,7 +79,7 @@ impl Helper {
             };
             waker.into_iter().for_each(Waker::wake);
         };
-        self.work.send(Box::new(job)).expect("the helper runs as long as it has a way to it");
+        self.begin(job);
         let result = poll_fn(|cx| {
             let mut outcome = lock(&outcome);
             match outcome.result.take() {
@@ -55,6 +95,6 @@ impl Helper {
     }
 }
 
-fn lock<R>(outcome: &Mutex<Outcome<R>>) -> MutexGuard<'_, Outcome<R>> {
-    outcome.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -32,7 +32,7 @@ use super::buffer::Pool;
 use super::{Open, Space};
 use crate::base::{Mono, ShardId, Timestamp};
 pub(super) use file::{File, Mount};
-use helper::Helper;
+use helper::Helpers;
 pub use host::{HostFault, HostRefusal};
 pub(super) use net::{Listener, Socket, Stream};
 use ring::Ring;
@@ -116,8 +116,7 @@ where
     for (shard, cpu) in cores.cpus.iter().enumerate() {
         let main = main.clone();
         let signals = cores.signals.clone();
-        let helper = |name| Helper::start(name).map_err(|fault| HostFault::Core { shard, reason: fault.to_string() });
-        let helpers = (helper("helper")?, helper("flusher")?);
+        let helpers = Helpers::start().map_err(|fault| HostFault::Core { shard, reason: fault.to_string() })?;
         let (spin, tell) = (cores.spin, tell.clone());
         let id = ShardId(u16::try_from(shard).map_err(|_| HostFault::Core { shard, reason: "too many cores".into() })?);
         let thread = LocalExecutorBuilder::new(Placement::Fixed(*cpu))
@@ -140,7 +139,7 @@ where
 async fn run_core<F, M, T>(
     shard: ShardId,
     start: Instant,
-    (helper, flusher): (Helper, Helper),
+    helpers: Helpers,
     spin: Duration,
     signals: Option<Arc<host::Signals>>,
     main: F,
@@ -152,7 +151,7 @@ where
 {
     // All that is spawned from a task of this queue stays in it, and its tasks take turns: the driver's place behind those that are ready.
     let queue = glommio::executor().create_task_queue(Shares::default(), Latency::NotImportant, "core");
-    let ring = Ring::new(helper, flusher, spin).unwrap_or_else(|fault| panic!("core {shard}: no ring: {fault}"));
+    let ring = Ring::new(helpers, spin).unwrap_or_else(|fault| panic!("core {shard}: no ring: {fault}"));
     let io = Io {
         core: Rc::new(Core {
             shard,
@@ -252,7 +251,7 @@ impl Io {
     }
 
     pub(super) async fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.core.ring.remove_file(path).await
+        file::remove_file(&self.core.ring, path).await
     }
 
     pub(super) async fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -345,5 +344,35 @@ impl<M: Future> Future for UntilPanic<'_, M> {
             Ok(poll) => poll.map(Ok),
             Err(payload) => Poll::Ready(Err(payload)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pass over the logs asked the ring for 32 flushes at once. Now and then a journal write needs a thread of the kernel, and it came behind them all: 6 ms.
+    #[test]
+    fn what_may_take_long_does_not_stand_in_the_line_of_writes() {
+        let cores = Cores::on(vec![host::allowed_cpus().expect("they can be asked for")[0]]);
+        let running = run_cores(&cores, |io| async move {
+            let super::super::Io::Uring(real) = &io else { unreachable!("these are real cores") };
+            let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+            let file = io.open(path, Open::default()).await.unwrap();
+            let outside = async |mut what: Pin<Box<dyn Future<Output = io::Result<()>> + '_>>| {
+                std::future::poll_fn(|cx| {
+                    let outcome = what.as_mut().poll(cx);
+                    assert_eq!(real.core.ring.in_flight(), 0);
+                    outcome
+                })
+                .await
+            };
+            outside(Box::pin(file.sync_data())).await.unwrap();
+            let gone = outside(Box::pin(io.remove_file(Path::new("/proc/no such file")))).await;
+            assert_eq!(gone.unwrap_err().kind(), io::ErrorKind::NotFound);
+            drop(file);
+            assert_eq!(real.core.ring.in_flight(), 0);
+        });
+        running.unwrap().join().unwrap();
     }
 }

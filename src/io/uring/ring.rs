@@ -26,7 +26,7 @@ use io_uring::squeue::Entry;
 use io_uring::{IoUring, opcode, types};
 
 use super::file::OpenFile;
-use super::helper::Helper;
+use super::helper::Helpers;
 use super::time::{Sleep, Timers};
 use super::wake::{Belled, CoreBell};
 use crate::io::buffer::AlignedBuf;
@@ -55,8 +55,7 @@ pub(super) struct Ring {
     /// The kernel waits for the bell.
     bell_heard: Cell<bool>,
     timers: Timers,
-    helper: Helper,
-    flusher: Helper,
+    helpers: Helpers,
     /// Polls of this core's tasks.
     polls: Rc<Cell<u64>>,
     /// How long the core looks for work before it sleeps.
@@ -121,7 +120,7 @@ impl Kept {
 
 impl Ring {
     /// The ring of the core that runs on this thread.
-    pub(super) fn new(helper: Helper, flusher: Helper, spin: Duration) -> io::Result<Rc<Self>> {
+    pub(super) fn new(helpers: Helpers, spin: Duration) -> io::Result<Rc<Self>> {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -142,8 +141,7 @@ impl Ring {
             bell_counter: Box::default(),
             bell_heard: Cell::new(false),
             timers: Timers::default(),
-            helper,
-            flusher,
+            helpers,
             polls: Rc::default(),
             spin,
             closing: Cell::new(false),
@@ -171,14 +169,30 @@ impl Ring {
         self.closing.get()
     }
 
-    /// Runs a blocking call beside the core.
-    pub(super) async fn blocking<R: Send + 'static>(&self, call: impl FnOnce() -> R + Send + 'static) -> R {
-        self.helper.run(call).await
+    /// File operations that the kernel works on for this ring.
+    #[cfg(test)]
+    pub(super) fn in_flight(&self) -> usize {
+        self.state.borrow().in_flight
     }
 
-    /// As [`Ring::blocking`], for what may take seconds: nothing else waits behind it.
+    /// Runs a blocking call beside the core.
+    pub(super) async fn blocking<R: Send + 'static>(&self, call: impl FnOnce() -> R + Send + 'static) -> R {
+        self.helpers.helper.run(call).await
+    }
+
+    /// As [`Ring::blocking`], for flushes.
     pub(super) async fn flushing<R: Send + 'static>(&self, call: impl FnOnce() -> R + Send + 'static) -> R {
-        self.flusher.run(call).await
+        self.helpers.flusher.run(call).await
+    }
+
+    /// As [`Ring::blocking`], for what makes space free.
+    pub(super) async fn removing<R: Send + 'static>(&self, call: impl FnOnce() -> R + Send + 'static) -> R {
+        self.helpers.remover.run(call).await
+    }
+
+    /// Closes a file beside the core.
+    pub(super) fn close(&self, fd: OwnedFd) {
+        self.helpers.helper.begin(move || drop(fd));
     }
 
     /// Starts the driver.
