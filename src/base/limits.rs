@@ -175,8 +175,8 @@ pub const SEGMENT_ALLOCATE_BYTES_MAX: u64 = 16 << 20;
 pub const SEGMENT_ALLOCATE_BYTES_MIN: u64 = 1 << 20;
 /// Flushes of segment files and directories that a core asks for at a time.
 pub const FLUSHES_AT_ONCE: usize = 32;
-/// Threads of a core that carry flushes out. Each flush waits several times for a disk that others use as well.
-pub const FLUSHERS: usize = 4;
+/// Threads of a core that carry flushes out, remove files and close them. Each flush waits several times for a disk that others use as well.
+pub const DISK_THREADS: usize = 4;
 /// Segment files that are flushed one by one. For more of them the whole file system is flushed instead.
 pub const FILES_FLUSHED_APART_MAX: usize = 256;
 /// Reads of history that a core may be told to have in flight (`--read-depth`). With [`SEGMENT_READ_BYTES_MAX`] this is the budget of catch-up reads.

@@ -3,7 +3,7 @@
 //! Always true: memory, paths and the descriptor of an operation are kept by the ring until the kernel has completed it, also when the future that
 //! waited was dropped. The kernel may still carry out the operation of a dropped future.
 //!
-//! What may take long goes to the threads beside the core instead (`helper.rs`). A write that cannot be begun at once, such as every journal write that finds the
+//! Flushes, removals and closes go to the threads beside the core instead (`helper.rs`). A write that cannot be begun at once, such as every journal write that finds the
 //! time in its file out of date, waits in the ring's one line for the kernel's threads, often with a single thread behind it: 32 flushes before it were 6 ms.
 
 use std::ffi::CString;
@@ -13,6 +13,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -79,7 +80,7 @@ pub(in crate::io) struct File {
 pub(super) struct OpenFile {
     ring: Rc<Ring>,
     /// Always there until drop.
-    fd: ManuallyDrop<OwnedFd>,
+    fd: ManuallyDrop<Arc<OwnedFd>>,
     direct: bool,
     dsync: bool,
 }
@@ -109,9 +110,14 @@ impl OpenFile {
         let (result, _) = uncancelled(opening).await;
         let fd = i32::try_from(check(result)?).expect("a descriptor");
         // SAFETY: the kernel just made this descriptor and nobody else knows it.
-        let fd = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(fd) });
+        let fd = ManuallyDrop::new(Arc::new(unsafe { OwnedFd::from_raw_fd(fd) }));
         let has = |flag: i32| flags & flag == flag;
         Ok(Self { ring: Rc::clone(ring), fd, direct: has(libc::O_DIRECT), dsync: has(libc::O_DSYNC) })
+    }
+
+    /// The descriptor, for a call beside the core that may outlive this file.
+    fn shared(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.fd)
     }
 
     fn stat(&self) -> io::Result<libc::stat> {
@@ -247,11 +253,10 @@ impl File {
     }
 
     pub(in crate::io) async fn sync(&self, data_only: bool) -> io::Result<()> {
-        // A descriptor of its own, so that the call may outlive this future and file; it remembers the same errors.
-        let fd = self.open.fd.try_clone()?;
+        let fd = self.open.shared();
         let flush = if data_only { libc::fdatasync } else { libc::fsync };
         // SAFETY: `fd` is open for as long as the call.
-        self.open.ring.flushing(move || check_os(unsafe { flush(fd.as_raw_fd()) }).map(drop)).await
+        self.open.ring.waiting_for_disk(move || check_os(unsafe { flush(fd.as_raw_fd()) }).map(drop)).await
     }
 
     pub(in crate::io) async fn allocate(&self, pos: u64, len: u64, keep_size: bool) -> io::Result<()> {
@@ -262,8 +267,7 @@ impl File {
 
     pub(in crate::io) async fn set_len(&self, len: u64) -> io::Result<()> {
         let len = i64::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        // A descriptor of its own, so that the call may outlive this future and file.
-        let fd = self.open.fd.try_clone()?;
+        let fd = self.open.shared();
         let ring = &self.open.ring;
         ring.blocking(move || {
             // SAFETY: `fd` is open for as long as the call.
@@ -295,10 +299,9 @@ impl Mount {
     }
 
     pub(in crate::io) async fn sync(&self) -> io::Result<()> {
-        // A descriptor of its own, so that the call may outlive this future; it remembers the same errors.
-        let fd = self.directory.fd.try_clone()?;
+        let fd = self.directory.shared();
         // SAFETY: `fd` is open for as long as the call.
-        self.directory.ring.flushing(move || check_os(unsafe { libc::syncfs(fd.as_raw_fd()) }).map(drop)).await
+        self.directory.ring.waiting_for_disk(move || check_os(unsafe { libc::syncfs(fd.as_raw_fd()) }).map(drop)).await
     }
 
     pub(in crate::io) fn covers(&self, file: &File) -> io::Result<bool> {
@@ -326,7 +329,7 @@ pub(super) async fn create_dir_all(ring: &Ring, path: &Path) -> io::Result<()> {
 /// Removes a file.
 pub(super) async fn remove_file(ring: &Ring, path: &Path) -> io::Result<()> {
     let path = path.to_owned();
-    ring.removing(move || std::fs::remove_file(path)).await
+    ring.waiting_for_disk(move || std::fs::remove_file(path)).await
 }
 
 /// Removes a directory with all that is in it.

@@ -2,32 +2,41 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread;
 
-use crate::base::limits::FLUSHERS;
+use crate::base::limits::DISK_THREADS;
 
-/// The threads beside one core. What may take long has one of its own, so that nothing else waits behind it.
+/// The threads beside one core.
 #[derive(Clone)]
 pub(super) struct Helpers {
     /// Short calls.
     pub(super) helper: Helper,
-    /// Makes files durable.
-    pub(super) flusher: Helper,
-    /// Removes files: their space is made free, which takes a fifth of a second for a GiB where the file system passes that on to the disk (`discard`).
+    /// What may wait for the disk: flushes, removals of files, and closing, with which a removed file goes.
+    pub(super) disk: Helper,
+    /// Removes directories with all that is in them, which may take seconds.
     pub(super) remover: Helper,
+    pending: Arc<AtomicUsize>,
 }
 
 impl Helpers {
     /// Starts the threads. They may run on any CPU that the calling thread may run on.
     pub(super) fn start() -> io::Result<Self> {
+        let pending = Arc::default();
         Ok(Self {
-            helper: Helper::start("helper", 1)?,
-            flusher: Helper::start("flusher", FLUSHERS)?,
-            remover: Helper::start("remover", 1)?,
+            helper: Helper::start("helper", 1, &pending)?,
+            disk: Helper::start("disk", DISK_THREADS, &pending)?,
+            remover: Helper::start("remover", 1, &pending)?,
+            pending,
         })
+    }
+
+    /// Whether all that was asked for is done.
+    pub(super) fn are_idle(&self) -> bool {
+        self.pending.load(Ordering::Acquire) == 0
     }
 }
 
@@ -35,6 +44,8 @@ impl Helpers {
 #[derive(Clone)]
 pub(super) struct Helper {
     work: Sender<Job>,
+    /// Calls that were asked for and are not done, of all threads of the core.
+    pending: Arc<AtomicUsize>,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -45,28 +56,30 @@ struct Outcome<R> {
 }
 
 impl Helper {
-    fn start(name: &str, threads: usize) -> io::Result<Self> {
+    fn start(name: &str, threads: usize, pending: &Arc<AtomicUsize>) -> io::Result<Self> {
         let (work, to_do) = channel::<Job>();
         let to_do = Arc::new(Mutex::new(to_do));
         for _ in 0..threads {
-            let to_do = Arc::clone(&to_do);
+            let (to_do, pending) = (Arc::clone(&to_do), Arc::clone(pending));
             // The lock is let go before the job is begun.
             let next = move || lock(&to_do).recv();
             thread::Builder::new().name(name.into()).spawn(move || {
                 while let Ok(job) = next() {
                     job();
+                    pending.fetch_sub(1, Ordering::Release);
                 }
             })?;
         }
-        Ok(Self { work })
+        Ok(Self { work, pending: Arc::clone(pending) })
     }
 
-    /// Runs `call` there, not before what was asked for before.
+    /// Runs `call` there. Calls are begun in the order in which they were asked for.
     pub(super) fn begin(&self, call: impl FnOnce() + Send + 'static) {
+        self.pending.fetch_add(1, Ordering::Relaxed);
         self.work.send(Box::new(call)).expect("the helper runs as long as it has a way to it");
     }
 
-    /// Runs `call` there, not before what was asked for before, also when the future is dropped. A panic in it goes on in the caller.
+    /// As [`Helper::begin`], and waits for the outcome. `call` is run also when the future is dropped. A panic in it goes on in the caller.
     pub(super) async fn run<R: Send + 'static>(&self, call: impl FnOnce() -> R + Send + 'static) -> R {
         let outcome = Arc::new(Mutex::new(Outcome { result: None, waker: None }));
         let there = Arc::clone(&outcome);

@@ -180,19 +180,19 @@ impl Ring {
         self.helpers.helper.run(call).await
     }
 
-    /// As [`Ring::blocking`], for flushes.
-    pub(super) async fn flushing<R: Send + 'static>(&self, call: impl FnOnce() -> R + Send + 'static) -> R {
-        self.helpers.flusher.run(call).await
+    /// As [`Ring::blocking`], for what may wait for the disk.
+    pub(super) async fn waiting_for_disk<R: Send + 'static>(&self, call: impl FnOnce() -> R + Send + 'static) -> R {
+        self.helpers.disk.run(call).await
     }
 
-    /// As [`Ring::blocking`], for what makes space free.
+    /// As [`Ring::blocking`], for what may take seconds.
     pub(super) async fn removing<R: Send + 'static>(&self, call: impl FnOnce() -> R + Send + 'static) -> R {
         self.helpers.remover.run(call).await
     }
 
-    /// Closes a file beside the core.
-    pub(super) fn close(&self, fd: OwnedFd) {
-        self.helpers.helper.begin(move || drop(fd));
+    /// Closes a file beside the core, unless something beside it still uses the descriptor.
+    pub(super) fn close(&self, fd: Arc<OwnedFd>) {
+        self.helpers.disk.begin(move || drop(fd));
     }
 
     /// Starts the driver.
@@ -230,12 +230,12 @@ impl Ring {
         .await;
     }
 
-    /// Waits until the kernel works on none of our memory any more, and ends the driver. Bounded, because tasks that go on working start new
+    /// Waits until the kernel works on none of our memory any more and nothing is done beside the core, and ends the driver. Bounded, because tasks that go on working start new
     /// operations.
     pub(super) async fn drain(self: &Rc<Self>) {
         self.closing.set(true);
         for _ in 0..DRAIN_TRIES {
-            if self.state.borrow().in_flight == 0 {
+            if self.state.borrow().in_flight == 0 && self.helpers.are_idle() {
                 break;
             }
             Sleep::new(self, DRAIN_PAUSE).await;
