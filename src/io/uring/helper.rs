@@ -11,7 +11,6 @@ use std::thread;
 use crate::base::limits::DISK_THREADS;
 
 /// The threads beside one core.
-#[derive(Clone)]
 pub(super) struct Helpers {
     /// Short calls.
     pub(super) helper: Helper,
@@ -19,32 +18,28 @@ pub(super) struct Helpers {
     pub(super) disk: Helper,
     /// Removes directories with all that is in them, which may take seconds.
     pub(super) remover: Helper,
-    pending: Arc<AtomicUsize>,
 }
 
 impl Helpers {
     /// Starts the threads. They may run on any CPU that the calling thread may run on.
     pub(super) fn start() -> io::Result<Self> {
-        let pending = Arc::default();
         Ok(Self {
-            helper: Helper::start("helper", 1, &pending)?,
-            disk: Helper::start("disk", DISK_THREADS, &pending)?,
-            remover: Helper::start("remover", 1, &pending)?,
-            pending,
+            helper: Helper::start("helper", 1)?,
+            disk: Helper::start("disk", DISK_THREADS)?,
+            remover: Helper::start("remover", 1)?,
         })
     }
 
     /// Whether all that was asked for is done.
     pub(super) fn are_idle(&self) -> bool {
-        self.pending.load(Ordering::Acquire) == 0
+        [&self.helper, &self.disk, &self.remover].into_iter().all(|helper| helper.pending.load(Ordering::Acquire) == 0)
     }
 }
 
-/// The way to one of them, or to several that share their work. They end when the last clone is gone and their work is done.
-#[derive(Clone)]
+/// The way to one of them, or to several that share their work. They end when it is gone and their work is done.
 pub(super) struct Helper {
     work: Sender<Job>,
-    /// Calls that were asked for and are not done, of all threads of the core.
+    /// Calls that were asked for and are not done.
     pending: Arc<AtomicUsize>,
 }
 
@@ -56,11 +51,11 @@ struct Outcome<R> {
 }
 
 impl Helper {
-    fn start(name: &str, threads: usize, pending: &Arc<AtomicUsize>) -> io::Result<Self> {
+    fn start(name: &str, threads: usize) -> io::Result<Self> {
         let (work, to_do) = channel::<Job>();
-        let to_do = Arc::new(Mutex::new(to_do));
+        let (to_do, pending) = (Arc::new(Mutex::new(to_do)), Arc::new(AtomicUsize::new(0)));
         for _ in 0..threads {
-            let (to_do, pending) = (Arc::clone(&to_do), Arc::clone(pending));
+            let (to_do, pending) = (Arc::clone(&to_do), Arc::clone(&pending));
             // The lock is let go before the job is begun.
             let next = move || lock(&to_do).recv();
             thread::Builder::new().name(name.into()).spawn(move || {
@@ -70,7 +65,7 @@ impl Helper {
                 }
             })?;
         }
-        Ok(Self { work, pending: Arc::clone(pending) })
+        Ok(Self { work, pending })
     }
 
     /// Runs `call` there. Calls are begun in the order in which they were asked for.
