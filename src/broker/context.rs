@@ -20,7 +20,7 @@ pub struct Peer {
     pub listener: usize,
     /// Whom it has proved to be.
     pub principal: Principal,
-    sent: Cell<Rate>,
+    sent: Cell<Rate<SENDS_LITTLE_BYTES_PER_SECOND>>,
 }
 
 impl Peer {
@@ -31,12 +31,12 @@ impl Peer {
 
     /// Counts a request of so many bytes.
     pub fn sends(&self, bytes: usize, now: Mono) {
-        self.sent.set(self.sent.get().and(bytes, now, SENDS_LITTLE_BYTES_PER_SECOND));
+        self.sent.set(self.sent.get().and(bytes, now));
     }
 
     /// Whether it sent little lately.
     pub fn sends_little(&self) -> bool {
-        self.sent.get().is_kept(SENDS_LITTLE_BYTES_PER_SECOND)
+        self.sent.get().is_kept()
     }
 }
 

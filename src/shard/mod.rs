@@ -270,7 +270,7 @@ struct Inner {
     files: JournalFiles,
     drive: Drive,
     /// Small batches of those who send little.
-    small_batches: Cell<Rate>,
+    small_batches: Cell<Rate<SMALL_BATCHES_BYTES_PER_SECOND>>,
     /// The directory that holds a directory per topic.
     topics: PathBuf,
     /// The id of the data directory.
@@ -402,9 +402,9 @@ impl Shard {
     /// like any other.
     pub fn small_batches_came(&self, bytes: usize) {
         let now = self.io().now();
-        let small = self.0.small_batches.get().and(bytes, now, SMALL_BATCHES_BYTES_PER_SECOND);
+        let small = self.0.small_batches.get().and(bytes, now);
         self.0.small_batches.set(small);
-        if small.is_kept(SMALL_BATCHES_BYTES_PER_SECOND) {
+        if small.is_kept() {
             self.0.drive.disk().small_batch_came(now);
         }
     }
